@@ -1,0 +1,232 @@
+// Reads the first-parent history of a git repository as a list of exact changes.
+// It guarantees that each commit's changes are its complete diff against its first parent (against nothing for a root
+// and for the boundary of a shallow clone), as raw bytes, without rename detection; that every blob a change brings
+// is there; and that submodule changes, unknown ranges and broken repositories are refused with a clear message.
+// A fixed number of processes, whatever the number of commits.
+
+import { GitError, git, gitText } from './git.js';
+
+export interface Change {
+  path: Buffer;
+  oldMode: string;
+  newMode: string;
+  oldOid: string;
+  newOid: string;
+  status: 'A' | 'M' | 'D' | 'T';
+}
+
+export interface HistoryCommit {
+  oid: string;
+  parent: string | undefined;
+  subject: string;
+  changes: Change[];
+}
+
+export interface History {
+  /** The commit before the first; undefined when the first is a root. */
+  start: string | undefined;
+  end: string;
+  endTree: string;
+  objectFormat: 'sha1' | 'sha256';
+  /** Oldest first. */
+  commits: HistoryCommit[];
+}
+
+const SUBMODULE = '160000';
+
+// Plumbing with every setting that could bend it spelt out. Fed with commits, one a line.
+const DIFF_TREE = ['diff-tree', '--stdin', '--always', '--root', '-r', '-z', '--raw', '--no-abbrev', '--no-renames'];
+const DIFF_TREE_FLAGS = ['--diff-merges=first-parent', '--no-relative', '--ignore-submodules=none'];
+
+export async function readHistory(
+  repo: string,
+  select: { last?: number; range?: string },
+): Promise<History> {
+  const objectFormat = await openRepository(repo);
+  const { from, to, limit } = await selection(repo, select);
+  const commits = await listCommits(repo, from, to, limit);
+  const first = commits[0];
+  const last = commits.at(-1);
+  if (!first || !last) {
+    throw new Error(`${repo}: no commits in the range ${select.range ?? ''}: its end is reachable from its start`);
+  }
+  const changes = await readChanges(
+    repo,
+    commits.map(({ oid }) => oid),
+  );
+  const complete = commits.map((commit) => ({ ...commit, changes: changes.get(commit.oid) ?? [] }));
+  refuseSubmodules(repo, complete);
+  await requireBlobs(repo, complete);
+  const endTree = await gitText(repo, ['rev-parse', '--verify', `${last.oid}^{tree}`]);
+  return { start: first.parent, end: last.oid, endTree, objectFormat, commits: complete };
+}
+
+/** Each commit's first-parent diff, by its object id. */
+export async function readChanges(repo: string, oids: readonly string[]): Promise<Map<string, Change[]>> {
+  let output: Buffer;
+  try {
+    output = await git(repo, [...DIFF_TREE, ...DIFF_TREE_FLAGS], { input: `${oids.join('\n')}\n` });
+  } catch (error) {
+    throw incomplete(repo, error);
+  }
+  const changes = parseChanges(output);
+  const missing = oids.find((oid) => !changes.has(oid));
+  if (missing !== undefined) throw new Error(`${repo} lacks the commit ${missing}`);
+  return changes;
+}
+
+async function openRepository(repo: string): Promise<'sha1' | 'sha256'> {
+  let format: string;
+  try {
+    format = await gitText(repo, ['rev-parse', '--show-object-format']);
+  } catch (error) {
+    const detail = error instanceof GitError && error.stderr !== '' ? error.stderr : String(error);
+    throw new Error(`${repo} is not a git repository: ${detail}`);
+  }
+  if (format !== 'sha1' && format !== 'sha256') throw new Error(`${repo}: unknown object format ${format}`);
+  return format;
+}
+
+interface Selection {
+  from: string | undefined;
+  to: string;
+  limit: number | undefined;
+}
+
+async function selection(repo: string, select: { last?: number; range?: string }): Promise<Selection> {
+  const { last: limit, range } = select;
+  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
+    throw new Error(`"last" must be a whole number of at least 1, not ${limit}`);
+  }
+  if (range === undefined) return { from: undefined, to: await headCommit(repo), limit };
+  const dots = range.indexOf('..');
+  if (dots < 0 || range.startsWith('...', dots)) throw new Error(`"${range}" is not a range: write A..B`);
+  const [left, right] = [range.slice(0, dots), range.slice(dots + 2)];
+  const from = left === '' ? undefined : await commitOf(repo, left);
+  return { from, to: right === '' ? await headCommit(repo) : await commitOf(repo, right), limit };
+}
+
+async function headCommit(repo: string): Promise<string> {
+  try {
+    return await gitText(repo, ['rev-parse', '--verify', '--quiet', 'HEAD^{commit}']);
+  } catch {
+    throw new Error(`${repo} has no commits: its HEAD points to a branch that does not exist yet`);
+  }
+}
+
+async function commitOf(repo: string, name: string): Promise<string> {
+  try {
+    return await gitText(repo, ['rev-parse', '--verify', '--quiet', '--end-of-options', `${name}^{commit}`]);
+  } catch {
+    throw new Error(`${repo} knows no commit "${name}"`);
+  }
+}
+
+type Listed = Omit<HistoryCommit, 'changes'>;
+
+// Subjects are re-encoded by git from each commit's own encoding. Whoever excludes commits cuts the first-parent chain
+// once, as what a commit reaches is closed under parents: the list is one piece of the chain.
+async function listCommits(
+  repo: string,
+  from: string | undefined,
+  to: string,
+  limit: number | undefined,
+): Promise<Listed[]> {
+  const args = ['rev-list', '--first-parent', '--reverse', '--encoding=UTF-8', '--no-commit-header'];
+  args.push('--format=tformat:%H %P%x00%s%x00');
+  if (limit !== undefined) args.push(`--max-count=${limit}`);
+  args.push(to, ...(from === undefined ? [] : [`^${from}`]), '--');
+  const output = await git(repo, args).catch((error: unknown) => {
+    throw incomplete(repo, error);
+  });
+  const commits: Listed[] = [];
+  for (let at = 0; at < output.length; ) {
+    const ids = field(output, at);
+    const subject = field(output, ids.next);
+    const [oid = '', parent] = ids.bytes.toString('latin1').trim().split(' ');
+    commits.push({ oid, parent, subject: subject.bytes.toString('utf8') });
+    at = subject.next + 1; // the newline after each entry
+  }
+  return commits;
+}
+
+/** Parses `diff-tree --stdin -z --always`: commit ids and raw entries, each followed by its path, all NUL-ended. */
+export function parseChanges(output: Buffer): Map<string, Change[]> {
+  const byCommit = new Map<string, Change[]>();
+  let current: Change[] = [];
+  for (let at = 0; at < output.length; ) {
+    const head = field(output, at);
+    const text = head.bytes.toString('latin1');
+    if (!text.startsWith(':')) {
+      current = byCommit.get(text) ?? [];
+      byCommit.set(text, current);
+      at = head.next;
+      continue;
+    }
+    const path = field(output, head.next);
+    current.push(parseEntry(text, path.bytes));
+    at = path.next;
+  }
+  return byCommit;
+}
+
+function parseEntry(text: string, path: Buffer): Change {
+  const [oldMode = '', newMode = '', oldOid = '', newOid = '', status = ''] = text.slice(1).split(' ');
+  if (status !== 'A' && status !== 'M' && status !== 'D' && status !== 'T') {
+    throw new Error(`git diff-tree gave an entry that is not understood: ${text}`);
+  }
+  return { path, oldMode, newMode, oldOid, newOid, status };
+}
+
+function field(buffer: Buffer, at: number): { bytes: Buffer; next: number } {
+  const end = buffer.indexOf(0, at);
+  if (end < 0) throw new Error('git gave an incomplete listing');
+  return { bytes: buffer.subarray(at, end), next: end + 1 };
+}
+
+function refuseSubmodules(repo: string, commits: readonly HistoryCommit[]): void {
+  for (const { oid, changes } of commits) {
+    const change = changes.find(({ oldMode, newMode }) => oldMode === SUBMODULE || newMode === SUBMODULE);
+    if (!change) continue;
+    throw new Error(
+      `${repo}: commit ${oid} changes the submodule ${showPath(change.path)}: submodule changes cannot be replayed; ` +
+        'choose a range without them',
+    );
+  }
+}
+
+async function requireBlobs(repo: string, commits: readonly HistoryCommit[]): Promise<void> {
+  const needed = new Set<string>();
+  for (const { changes } of commits) for (const { status, newOid } of changes) if (status !== 'D') needed.add(newOid);
+  if (needed.size === 0) return;
+  const input = `${[...needed].join('\n')}\n`;
+  const answers = (await git(repo, ['cat-file', '--batch-check=%(objectname)'], { input })).toString('latin1');
+  const missing = new Set(answers.match(/^[0-9a-f]+(?= missing$)/gm) ?? []);
+  if (missing.size === 0) return;
+  for (const { oid, changes } of commits) {
+    const change = changes.find(({ newOid }) => missing.has(newOid));
+    if (!change) continue;
+    throw new Error(
+      `${repo} lacks ${missing.size} of the files' contents, first that of ${showPath(change.path)} in commit ${oid} ` +
+        '(a partial clone or snapshot?): complete it, or choose commits that are whole',
+    );
+  }
+}
+
+function incomplete(repo: string, error: unknown): Error {
+  const detail = error instanceof Error ? error.message : String(error);
+  return new Error(`${repo} is damaged or incomplete (a partial clone or snapshot?): ${detail}`);
+}
+
+/** A path as people can read it on one line, whatever its bytes. */
+export function showPath(path: Buffer): string {
+  const text = path.toString('utf8');
+  return Buffer.from(text, 'utf8').equals(path) && !/[\p{Cc}"\\]/u.test(text)
+    ? text
+    : `"${path.toString('latin1').replace(/[^ !#-[\]-~]/g, escapeByte)}"`;
+}
+
+function escapeByte(byte: string): string {
+  if (byte === '"' || byte === '\\') return `\\${byte}`;
+  return `\\${byte.charCodeAt(0).toString(8).padStart(3, '0')}`;
+}

@@ -1,0 +1,130 @@
+// The invariants of docs/architecture.md, checked after the fact on what is written down: packets and ledger. Used at
+// the end of every end-to-end run.
+
+import { sameFence } from './fence.js';
+import type { LedgerEntry } from './ledger.js';
+import type { Decision } from './messages.js';
+import type { Packet } from './packet.js';
+import { overlaps, parsePattern } from './paths.js';
+
+export interface AuditInput {
+  /** Every task that was submitted, by full name. */
+  submitted: string[];
+  packets: Packet[];
+  ledger: LedgerEntry[];
+  ceiling: number;
+  maxRunning: Record<string, number>;
+}
+
+/** What was violated, a sentence each; empty when all held. */
+export function audit(input: AuditInput): string[] {
+  return [...outcomes(input), ...exclusion(input.packets), ...order(input.packets), ...limits(input), ...landings(input)];
+}
+
+/** Invariant 5: exactly one outcome with a reason code for each task. */
+function outcomes({ submitted, packets }: AuditInput): string[] {
+  const lives = new Map<string, number>();
+  for (const packet of packets) lives.set(packet.task, (lives.get(packet.task) ?? 0) + 1);
+  return [
+    ...submitted.filter((task) => !lives.has(task)).map((task) => `${task} has no change packet, so no outcome`),
+    ...packets.filter((packet) => !packet.outcome.code).map((packet) => `${packet.task} ended without a reason code`),
+  ];
+}
+
+/** From the first grant to the release, in sequence numbers of the coordinator. */
+function holding(packet: Packet): [number, number] | undefined {
+  const granted = packet.decisions.find((decision) => decision.verdict === 'run');
+  const last = packet.decisions.at(-1);
+  return granted && last ? [granted.seq, last.seq] : undefined;
+}
+
+/** Sequence numbers start again with a coordinator that lost its state; only times compare across that. */
+function comparable(a: Packet, b: Packet): boolean {
+  const epochs = new Set([...a.attempts, ...b.attempts].map((attempt) => attempt.fence.epoch));
+  return epochs.size === 1;
+}
+
+/** Invariant 1: no two live tasks hold overlapping claims. */
+function exclusion(packets: Packet[]): string[] {
+  const writers = packets
+    .filter((packet) => packet.role && packet.attempts.length > 0)
+    .map((packet) => ({ packet, held: holding(packet), patterns: packet.writes.map(parsePattern) }));
+  const found: string[] = [];
+  for (const [i, a] of writers.entries()) {
+    for (const b of writers.slice(i + 1)) {
+      if (!a.held || !b.held || a.held[1] < b.held[0] || b.held[1] < a.held[0]) continue;
+      if (!comparable(a.packet, b.packet)) continue;
+      const clash = a.patterns.some((x) => b.patterns.some((y) => overlaps(x, y)));
+      if (clash) found.push(`${a.packet.task} and ${b.packet.task} held overlapping claims at the same time`);
+    }
+  }
+  return found;
+}
+
+/** Invariant 3: a task runs only when all it waits for has landed or finished. */
+function order(packets: Packet[]): string[] {
+  const byTask = new Map(packets.map((packet) => [packet.task, packet]));
+  return packets.flatMap((packet) => {
+    const ran = packet.decisions.find((decision) => decision.verdict === 'run');
+    if (!ran) return [];
+    return packet.after.flatMap((edge) => {
+      const upstream = byTask.get(edge.task);
+      if (!upstream) return [];
+      if (upstream.outcome.kind !== 'landed' && upstream.outcome.kind !== 'finished') {
+        return [`${packet.task} ran though ${edge.task} was ${upstream.outcome.kind}`];
+      }
+      const ended = upstream.decisions.at(-1);
+      return ended && comparable(packet, upstream) && ended.seq > ran.seq ? [`${packet.task} ran before ${edge.task} had ended`] : [];
+    });
+  });
+}
+
+/** Invariant 4, as far as it is built: the ceiling and each role's maxRunning, counted over the decisions in order. */
+function limits({ packets, ceiling, maxRunning }: AuditInput): string[] {
+  const events = packets
+    .flatMap((packet) => packet.decisions.map((decision) => ({ packet, decision })))
+    .sort((a, b) => a.decision.at - b.decision.at || a.decision.seq - b.decision.seq);
+  const running = new Map<string, string | undefined>();
+  for (const { packet, decision } of events) {
+    if (decision.verdict === 'run') running.set(packet.task, packet.role);
+    else if (frees(packet, decision)) running.delete(packet.task);
+    if (running.size > ceiling) return [`${running.size} agents ran at once, more than the ceiling of ${ceiling}`];
+    for (const [role, most] of Object.entries(maxRunning)) {
+      const count = [...running.values()].filter((other) => other === role).length;
+      if (count > most) return [`${count} agents of role ${role} ran at once, more than ${most}`];
+    }
+  }
+  return [];
+}
+
+/** A decision after which the agent no longer counts; one that only tells it to stop does not free the slot. */
+const frees = (packet: Packet, decision: Decision): boolean =>
+  decision.verdict === 'land' ||
+  decision.verdict === 'end' ||
+  (decision.verdict === 'cancel' && decision === packet.decisions.at(-1)) ||
+  (decision.verdict === 'retry' && decision.evidence.duration !== undefined);
+
+/** Never twice, never unknown: the ledger's landings and the packets tell the same story. */
+function landings({ packets, ledger }: AuditInput): string[] {
+  const found: string[] = [];
+  const landed = new Map<string, LedgerEntry>();
+  for (const [i, entry] of ledger.entries()) {
+    if (entry.number !== i + 1) found.push(`ledger entry ${entry.number} stands at place ${i + 1}`);
+    if (entry.kind !== 'landed' || !entry.landing) continue;
+    if (landed.has(entry.landing)) found.push(`${entry.landing} landed twice`);
+    landed.set(entry.landing, entry);
+  }
+  const perTask = new Map<string, LedgerEntry[]>();
+  for (const entry of landed.values()) perTask.set(entry.task ?? '', [...(perTask.get(entry.task ?? '') ?? []), entry]);
+  for (const packet of packets) {
+    const entries = perTask.get(packet.task) ?? [];
+    const mine = entries.filter((entry) => packet.attempts.some((attempt) => sameFence(attempt.fence, entry.fence)));
+    if (packet.outcome.kind === 'landed') {
+      if (mine.length !== 1) found.push(`${packet.task} landed, but the ledger has ${mine.length} entries for it`);
+      else if (mine[0]?.to !== packet.outcome.commit) found.push(`${packet.task} landed as ${packet.outcome.commit}, the ledger says ${mine[0]?.to}`);
+    } else if (mine.length > 0 && !ledger.some((entry) => entry.kind === 'rolled-back' && entry.landing === mine[0]?.landing)) {
+      found.push(`${packet.task} ${packet.outcome.kind}, but the ledger says that it landed`);
+    }
+  }
+  return found;
+}

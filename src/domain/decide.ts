@@ -1,0 +1,586 @@
+// decide(state, event, now): every coordination rule of the fleet. No clock, no random, no I/O: the same events give
+// the same decisions. It updates the state it owns in place, returns the decisions it took, and notes in `state.due`
+// who has to be told.
+
+import type { Rules } from './config.js';
+import { compareFences, type Fence, sameFence } from './fence.js';
+import { findCycle } from './graph.js';
+import { arrivedOf, settle } from './grant.js';
+import type {
+  CancelRequest,
+  HandReport,
+  IssueReport,
+  LandingResult,
+  Message,
+  Outcome,
+  TaskReport,
+  WorkerReport,
+  WriterReport,
+} from './messages.js';
+import type { Evidence, ReasonCode } from './reasons.js';
+import { addTo, countRunning, indexTask, patternsOf, type State, type TaskRecord } from './state.js';
+import { end, forgetEnded, landingId, landingOnHold, leave, record, release, requeue, stop, type Taken, wake } from './transitions.js';
+
+export type Event =
+  | Message
+  /** Time has passed. */
+  | { kind: 'tick' }
+  /** The configuration in force has changed. */
+  | { kind: 'rules'; rules: Rules }
+  /** A survey of Temporal: tasks and writers (`writer:role`) that are alive. `last`: no further one is coming. */
+  | { kind: 'surveyed'; live: string[]; last: boolean }
+  /** A task's workflow is closed, though no outcome was given to this life of it. */
+  | { kind: 'gone'; task: string; life?: string }
+  /** Looked up in Temporal: outcomes of tasks and how many tasks of a plan were ever started. */
+  | { kind: 'found'; outcomes: { task: string; outcome: Outcome['kind']; role?: string }[]; plans: { plan: string; count: number }[] };
+
+/** The branch may move under one landing so many times before that counts as a failure. */
+const LANDING_RETRIES = 5;
+
+export function decide(state: State, event: Event, now: number): Taken[] {
+  const taken = [...expire(state, now), ...apply(state, event, now), ...settle(state, now)];
+  forgetEnded(state);
+  return taken;
+}
+
+/** When decide wants to be asked again though nothing happened; milliseconds since the epoch. */
+export const nextDeadline = (state: State): number | undefined => state.deadlines.next;
+
+function apply(state: State, event: Event, now: number): Taken[] {
+  switch (event.kind) {
+    case 'task':
+      return onTask(state, event, now);
+    case 'writer':
+      return onWriter(state, event, now);
+    case 'hand':
+      return onHand(state, event, now);
+    case 'issue':
+      return onIssue(state, event, now);
+    case 'worker':
+      return onWorker(state, event, now);
+    case 'rules':
+      return onRules(state, event.rules);
+    case 'surveyed':
+      return onSurvey(state, event.live, event.last);
+    case 'gone':
+      return onGone(state, event.task, event.life, now);
+    case 'found':
+      return onFound(state, event, now);
+    case 'tick':
+      return [];
+  }
+}
+
+// ---- tasks
+
+function onTask(state: State, report: TaskReport, now: number): Taken[] {
+  const known = state.tasks.get(report.id);
+  if (known && known.life !== report.life) {
+    if (known.pastLives.includes(report.life)) return [];
+    return [...supersede(state, known, now), ...arrive(state, report, known, now)];
+  }
+  if (!known) return arrive(state, report, undefined, now);
+  if (report.number <= known.seen) return [];
+  known.seen = report.number;
+  heard(state, report.id);
+  const taken = follow(state, known, report, now);
+  // Whoever says nothing new may have missed what was said: say it once more.
+  if (taken.length === 0) state.due.standings.add(known.id);
+  return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
+}
+
+const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } => ({
+  code: cancel.code,
+  evidence: { ...(cancel.by ? { by: cancel.by } : {}), ...(cancel.text ? { text: cancel.text } : {}) },
+});
+
+/** A task that is new to this coordinator, or a new life of one. */
+function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefined, now: number): Taken[] {
+  const { facts } = report;
+  const repository = (facts.role ? state.rules.roles[facts.role]?.repository : facts.repository) ?? state.rules.defaultRepository;
+  const task: TaskRecord = {
+    id: report.id,
+    kind: 'task',
+    life: report.life,
+    pastLives: earlier ? [...earlier.pastLives, earlier.life].slice(-10) : [],
+    seen: report.number,
+    plan: report.plan,
+    facts,
+    repository,
+    arrived: ++state.arrivals,
+    phase: 'held',
+    since: now,
+    attempt: report.attempt,
+    landingRetries: 0,
+    holds: false,
+    decisions: [],
+    beside: [],
+  };
+  state.patterns.delete(task.id);
+  indexTask(state, task);
+  heard(state, task.id);
+  joinPlan(state, report, now);
+  wake(state, `task:${task.id}`);
+  const taken = [...refuseCycle(state, task, now), ...follow(state, task, report, now)];
+  return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;
+}
+
+/** The earlier life is over. Claims that an agent of it may still use rest under a name of their own. */
+function supersede(state: State, task: TaskRecord, now: number): Taken[] {
+  const taken = task.phase === 'ended' ? [] : onGone(state, task.id, task.life, now);
+  const ended = state.endedOrder.indexOf(task.id);
+  if (ended >= 0) state.endedOrder.splice(ended, 1);
+  if (task.holds) {
+    const rest = { ...task, id: `${task.id}~${task.life.slice(0, 8)}`, plan: { id: `~${task.plan.id}` } };
+    const { restUntil } = task;
+    release(state, task);
+    rest.phase = 'ended';
+    rest.holds = true;
+    rest.gone = true;
+    rest.restUntil = restUntil ?? now + state.rules.lease + state.rules.lockDelay;
+    indexTask(state, rest);
+  }
+  return taken;
+}
+
+function joinPlan(state: State, report: TaskReport, now: number): void {
+  const { id, size } = report.plan;
+  let plan = state.plans.get(id);
+  if (!plan) {
+    plan = { id, complete: false, lookedUp: 0, ...(size === undefined ? {} : { size }) };
+    state.plans.set(id, plan);
+    state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'plan', id });
+    if (state.recovered && size !== undefined && size > 1) state.due.lookups.add(`plan:${id}`);
+  }
+  completePlan(state, id, size === undefined || report.at !== 'waiting' || report.attempt > 1);
+}
+
+/** A plan is complete when all its tasks have arrived, or when one of them says that it once was. */
+function completePlan(state: State, id: string, known: boolean): void {
+  const plan = state.plans.get(id);
+  if (!plan || plan.complete) return;
+  plan.complete = known || arrivedOf(state, id) >= (plan.size ?? 1);
+  if (plan.complete) wake(state, `plan:${id}`);
+}
+
+/** Plans are checked before they are submitted; tasks started one by one can still wait for each other in a circle. */
+function refuseCycle(state: State, task: TaskRecord, now: number): Taken[] {
+  if (task.facts.after.length === 0 || !state.dependents.has(task.id)) return [];
+  const reach = new Map<string, string[]>();
+  const queue = [task.id];
+  for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
+    if (reach.has(id)) continue;
+    const upstreams = state.tasks.get(id)?.facts.after.map((edge) => edge.task) ?? [];
+    reach.set(id, upstreams);
+    queue.push(...upstreams);
+  }
+  const cycle = findCycle(reach);
+  if (!cycle) return [];
+  return cycle.slice(1).flatMap((id) => {
+    const member = state.tasks.get(id);
+    return member ? cancelTask(state, member, { code: 'GRAPH_CYCLE', evidence: { text: cycle.join(' -> ') } }, now) : [];
+  });
+}
+
+/** Brings the record in line with what the task says of itself. */
+function follow(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
+  if (report.at === 'waiting' || !report.fence) return [];
+  if (task.phase === 'held' || task.phase === 'backoff') {
+    if (task.fence && compareFences(report.fence, task.fence) <= 0) return [];
+    return adopt(state, task, report, report.fence, now);
+  }
+  if (report.at !== 'stopped' || !sameFence(report.fence, task.fence)) return [];
+  if (task.phase === 'running') return stopped(state, task, report, now);
+  if (task.phase === 'stopping') return stoppedOnDemand(state, task, report, now);
+  return [];
+}
+
+/** A grant of an earlier coordinator: the task's workflow is the truth about it, unless its paths were lost meanwhile. */
+function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
+  state.epoch = Math.max(state.epoch, fence.epoch + 1);
+  const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
+  const dead = report.at === 'stopped' && report.result?.dead === true;
+  leave(state, task);
+  task.attempt = report.attempt;
+  task.fence = fence;
+  task.phase = 'running';
+  task.since = now;
+  countRunning(state, task, 1);
+  if (overlap && !dead) return [stop(state, task, 'retry', 'CLAIM_LOST', { holder: overlap.holder, path: overlap.ours }, now)];
+  if (overlap) return fail(state, task, 'CLAIM_LOST', { holder: overlap.holder, path: overlap.ours }, false, true, now);
+  if (!task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
+  task.holds = true;
+  task.leaseUntil = now + state.rules.lease;
+  state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
+  return report.at === 'stopped' ? stopped(state, task, report, now) : [];
+}
+
+/** The attempt is over, and nobody had asked for that. */
+function stopped(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
+  const { result } = report;
+  if (!result) return [];
+  if (result.kind === 'failed') {
+    const evidence = result.text ? { text: result.text } : {};
+    if (result.code === 'CANCELLED_BY_REQUEST') return [end(state, task, { kind: 'cancelled', code: result.code }, evidence, result.dead, now)];
+    return fail(state, task, result.code, evidence, result.final === true, result.dead, now);
+  }
+  if (result.kind === 'done' || !task.facts.role) {
+    return [end(state, task, { kind: 'finished', code: 'FINISHED' }, {}, result.dead, now)];
+  }
+  leave(state, task);
+  task.phase = 'landing';
+  task.since = now;
+  task.result = result;
+  addTo(state.landing, task.facts.role, task.id);
+  state.due.orders.add(task.facts.role);
+  const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
+  // The task knows that it lands; no message is owed.
+  state.due.standings.delete(task.id);
+  const issue = task.facts.issue;
+  const known = issue === undefined ? undefined : state.issues.get(issue);
+  if (issue === undefined || !known || !landingOnHold(state, task)) return [taken];
+  return [taken, record(state, task, 'hold', 'ISSUE_ON_HOLD', { issue, state: known.state }, now)];
+}
+
+/** The agent was told to end and has ended. Whatever it brought stays under its attempt's ref and does not land. */
+function stoppedOnDemand(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
+  const dead = report.result?.dead === true;
+  const { verdict, code, evidence } = task.stop ?? { verdict: 'cancel', code: 'CANCELLED_BY_REQUEST' as const, evidence: {} };
+  if (verdict === 'cancel') return [end(state, task, { kind: 'cancelled', code }, evidence, dead, now)];
+  if (dead) release(state, task);
+  return fail(state, task, code, evidence, false, dead, now);
+}
+
+/** An attempt failed: another one after a wait, as long as there are any left. The claims stay pinned meanwhile. */
+function fail(state: State, task: TaskRecord, code: ReasonCode, evidence: Evidence, final: boolean, dead: boolean, now: number): Taken[] {
+  const rule = { ...state.rules.retry, ...task.facts.retry };
+  if (final || task.attempt >= rule.attempts) return [end(state, task, { kind: 'failed', code }, evidence, dead, now)];
+  const wait = Math.min(rule.backoff * 2 ** (task.attempt - 1), rule.maxBackoff);
+  leave(state, task);
+  delete task.stop;
+  task.phase = 'backoff';
+  task.since = now;
+  task.backoffUntil = now + wait;
+  state.deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
+  const taken = record(state, task, 'retry', code, { ...evidence, duration: wait, attempt: task.attempt + 1 }, now);
+  task.attempt += 1;
+  return [taken];
+}
+
+/** Cancelling is: told to stop, seen dead, and only then released; a landing is withdrawn by its writer. */
+function cancelTask(state: State, task: TaskRecord, why: { code: ReasonCode; evidence: Evidence }, now: number): Taken[] {
+  const { code, evidence } = why;
+  switch (task.phase) {
+    case 'held':
+    case 'backoff':
+      return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
+    case 'running':
+      return [stop(state, task, 'cancel', code, evidence, now)];
+    case 'stopping':
+      if (task.stop?.verdict === 'cancel') return [];
+      return [stop(state, task, 'cancel', code, evidence, now)];
+    case 'landing':
+      if (task.stop) return [];
+      if (!task.ordered) return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
+      task.stop = { verdict: 'cancel', code, evidence };
+      if (task.facts.role) state.due.orders.add(task.facts.role);
+      return [record(state, task, 'cancel', code, evidence, now)];
+    case 'ended':
+      return [];
+  }
+}
+
+/** Its workflow is closed: nobody will speak for it again. An agent of it may still live. */
+function onGone(state: State, id: string, life: string | undefined, now: number): Taken[] {
+  const task = state.tasks.get(id);
+  heard(state, id);
+  if (!task || task.kind !== 'task' || (life !== undefined && life !== task.life)) return [];
+  task.gone = true;
+  state.due.standings.delete(id);
+  state.due.lazy.delete(id);
+  if (task.phase === 'ended') return [];
+  const alive = task.phase === 'running' || task.phase === 'stopping';
+  const why = { code: 'TERMINATED' as const, evidence: {} };
+  if (!alive) return cancelTask(state, task, why, now);
+  return [end(state, task, { kind: 'cancelled', code: why.code }, why.evidence, false, now)];
+}
+
+// ---- writers
+
+function onWriter(state: State, report: WriterReport, now: number): Taken[] {
+  const known = state.roles.get(report.role);
+  if (known && known.life === report.life && report.number <= known.seen) return [];
+  state.roles.set(report.role, { life: report.life, seen: report.number, ...(report.frozen ? { frozen: report.frozen } : {}) });
+  heard(state, `writer:${report.role}`);
+  if (known?.frozen && !report.frozen) wake(state, `role:${report.role}`);
+  // A writer of a new life knows nothing of what the former was told.
+  if (known && known.life !== report.life) state.due.orders.add(report.role);
+  return report.results.flatMap((result) => onLanding(state, report.role, result, now));
+}
+
+function onLanding(state: State, role: string, result: LandingResult, now: number): Taken[] {
+  state.due.orders.add(role);
+  const task = state.tasks.get(result.id.slice(0, result.id.lastIndexOf('#')));
+  if (!task || task.phase !== 'landing' || landingId(task) !== result.id) return [];
+  switch (result.kind) {
+    case 'landed': {
+      const evidence = { commit: result.commit };
+      return [end(state, task, { kind: 'landed', code: 'LANDED', commit: result.commit }, evidence, true, now)];
+    }
+    case 'withdrawn': {
+      const { code, evidence } = task.stop ?? { code: 'CANCELLED_BY_REQUEST' as const, evidence: {} };
+      return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
+    }
+    case 'rolled-back':
+      return [end(state, task, { kind: 'failed', code: result.code }, { text: result.text }, true, now)];
+    case 'refused':
+      return refused(state, task, result, now);
+  }
+}
+
+function refused(state: State, task: TaskRecord, result: Extract<LandingResult, { kind: 'refused' }>, now: number): Taken[] {
+  if (task.stop) return [end(state, task, { kind: 'cancelled', code: task.stop.code }, task.stop.evidence, true, now)];
+  const evidence = { text: result.text };
+  if (result.code === 'LANDING_CONFLICT' && task.landingRetries < LANDING_RETRIES) {
+    task.landingRetries += 1;
+    const taken = record(state, task, 'retry', result.code, { ...evidence, attempt: task.attempt + 1 }, now);
+    task.attempt += 1;
+    // The branch moving under it is not the agent's failure: it does not use up the agent's attempts.
+    task.facts = { ...task.facts, retry: { ...task.facts.retry, attempts: (task.facts.retry?.attempts ?? state.rules.retry.attempts) + 1 } };
+    requeue(state, task, now);
+    return [taken];
+  }
+  return fail(state, task, result.code, evidence, false, true, now);
+}
+
+// ---- persons, issues, workers
+
+function onHand(state: State, report: HandReport, now: number): Taken[] {
+  const known = state.tasks.get(report.id);
+  if (known && report.number <= known.seen) return [];
+  if (report.writes.length === 0) {
+    if (!known) return [];
+    known.seen = report.number;
+    if (known.phase === 'ended') return [];
+    return [end(state, known, { kind: 'finished', code: 'RELEASED' }, { by: report.by }, true, now)];
+  }
+  if (known && known.phase !== 'ended') {
+    known.seen = report.number;
+    return [];
+  }
+  const hand: TaskRecord = {
+    id: report.id,
+    kind: 'hand',
+    life: String(report.number),
+    pastLives: [],
+    seen: report.number,
+    plan: { id: 'hand' },
+    facts: { writes: report.writes, reads: [], after: [] },
+    repository: report.repository ?? state.rules.defaultRepository,
+    arrived: ++state.arrivals,
+    phase: 'held',
+    since: now,
+    attempt: 1,
+    landingRetries: 0,
+    holds: false,
+    decisions: [],
+    beside: [],
+    by: report.by,
+    handLease: report.lease,
+    noWait: !report.wait,
+    ...(report.note ? { note: report.note } : {}),
+  };
+  const before = state.endedOrder.indexOf(report.id);
+  if (before >= 0) state.endedOrder.splice(before, 1);
+  state.patterns.delete(hand.id);
+  indexTask(state, hand);
+  return [];
+}
+
+/** Issue states kept, the latest: a task submitted after its issue was closed must not start. */
+const KEPT_ISSUES = 5_000;
+
+function onIssue(state: State, report: IssueReport, now: number): Taken[] {
+  const { key, number } = report;
+  const known = state.issues.get(key);
+  if (known && number <= known.number) return [];
+  state.issues.delete(key);
+  state.issues.set(key, { state: report.state, number });
+  if (state.issues.size > KEPT_ISSUES) state.issues.delete(state.issues.keys().next().value as string);
+  wake(state, `issue:${key}`);
+  const rule = state.rules.issues[report.state] ?? 'go';
+  return [...(state.byIssue.get(key) ?? [])].flatMap((id) => {
+    const task = state.tasks.get(id);
+    if (!task) return [];
+    if (rule === 'cancel') return cancelTask(state, task, { code: 'ISSUE_CLOSED', evidence: { issue: key, state: report.state } }, now);
+    if (task.phase === 'held') state.ready.add(id);
+    // A landing that waits for its issue goes on; one not yet handed over is held back by takeOrders.
+    if (task.phase === 'landing' && task.facts.role) state.due.orders.add(task.facts.role);
+    return [];
+  });
+}
+
+function onWorker(state: State, report: WorkerReport, now: number): Taken[] {
+  for (const { task: id, fence } of report.renew) {
+    const task = state.tasks.get(id);
+    if (task?.phase === 'running' && sameFence(task.fence, fence)) task.leaseUntil = now + state.rules.lease;
+  }
+  for (const { task: id, fence } of report.dead) {
+    const resting = [...restingOf(state, id)].find((task) => sameFence(task.fence, fence));
+    if (!resting?.restUntil) continue;
+    resting.restUntil = Math.min(resting.restUntil, now + state.rules.lockDelay);
+    state.deadlines.push({ at: resting.restUntil, kind: 'rest', id: resting.id });
+  }
+  return [];
+}
+
+function* restingOf(state: State, id: string): Iterable<TaskRecord> {
+  const task = state.tasks.get(id);
+  if (!task) return;
+  yield task;
+  for (const life of task.pastLives) {
+    const rest = state.tasks.get(`${id}~${life.slice(0, 8)}`);
+    if (rest) yield rest;
+  }
+}
+
+// ---- configuration and recovery
+
+function onRules(state: State, rules: Rules): Taken[] {
+  state.rules = rules;
+  for (const key of [...state.watchers.keys()]) {
+    if (key === 'rules' || key === 'ceiling' || key.startsWith('slots:') || key.startsWith('issue:')) wake(state, key);
+  }
+  return [];
+}
+
+function onSurvey(state: State, live: string[], last: boolean): Taken[] {
+  const { recovery } = state;
+  if (!recovery) return [];
+  const heardOf = (name: string) => (name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name));
+  recovery.awaiting = [...new Set([...recovery.awaiting, ...live])].filter((name) => !heardOf(name));
+  if (live.length > 0) state.recovered = true;
+  recovery.surveyed ||= last;
+  endRecovery(state);
+  return [];
+}
+
+function heard(state: State, name: string): void {
+  const { recovery } = state;
+  if (!recovery) return;
+  recovery.awaiting = recovery.awaiting.filter((other) => other !== name);
+  endRecovery(state);
+}
+
+function endRecovery(state: State): void {
+  const { recovery } = state;
+  if (!recovery?.surveyed || recovery.awaiting.length > 0) return;
+  delete state.recovery;
+  wake(state, 'recovery');
+}
+
+function onFound(state: State, event: Extract<Event, { kind: 'found' }>, now: number): Taken[] {
+  for (const { plan: id, count } of event.plans) {
+    const plan = state.plans.get(id);
+    if (!plan) continue;
+    plan.lookedUp = Math.max(plan.lookedUp, count);
+    completePlan(state, id, false);
+  }
+  for (const { task, outcome, role } of event.outcomes) {
+    if (state.tasks.has(task)) continue;
+    const code: ReasonCode = outcome === 'landed' ? 'LANDED' : outcome === 'finished' ? 'FINISHED' : outcome === 'failed' ? 'AGENT_FAILED' : 'CANCELLED_BY_REQUEST';
+    indexTask(state, {
+      id: task,
+      kind: 'task',
+      life: '',
+      pastLives: [],
+      seen: 0,
+      plan: { id: task.slice(0, task.indexOf('/')) },
+      facts: { writes: [], reads: [], after: [], ...(role ? { role } : {}) },
+      repository: state.rules.defaultRepository,
+      arrived: 0,
+      phase: 'ended',
+      since: now,
+      attempt: 1,
+      landingRetries: 0,
+      holds: false,
+      decisions: [],
+      beside: [],
+      gone: true,
+      outcome: { kind: outcome, code, text: 'looked up after the coordinator was restarted' },
+    });
+    wake(state, `task:${task}`);
+  }
+  return [];
+}
+
+// ---- time
+
+function expire(state: State, now: number): Taken[] {
+  const taken: Taken[] = [];
+  for (let due = state.deadlines.take(now); due; due = state.deadlines.take(now)) {
+    const { id, kind } = due;
+    if (kind === 'recovery') {
+      if (state.recovery) {
+        state.recovery.awaiting = [];
+        state.recovery.surveyed = true;
+        endRecovery(state);
+      }
+    } else if (kind === 'plan') {
+      taken.push(...expirePlan(state, id, now));
+    } else {
+      const task = state.tasks.get(id);
+      if (task) taken.push(...expireTask(state, task, kind, now));
+    }
+  }
+  return taken;
+}
+
+function expireTask(state: State, task: TaskRecord, kind: string, now: number): Taken[] {
+  const { deadlines } = state;
+  if (kind === 'lease' && task.leaseUntil !== undefined) return expireLease(state, task, task.leaseUntil, now);
+  if (kind === 'hand' && task.phase === 'running' && task.leaseUntil !== undefined) {
+    if (task.leaseUntil <= now) return [end(state, task, { kind: 'cancelled', code: 'CLAIM_EXPIRED' }, {}, true, now)];
+    deadlines.push({ at: task.leaseUntil, kind: 'hand', id: task.id });
+  }
+  if (kind === 'backoff' && task.phase === 'backoff' && (task.backoffUntil ?? 0) <= now) requeue(state, task, now);
+  if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now) release(state, task);
+  if (kind === 'upstream' && task.phase === 'held' && task.hold?.code === 'UPSTREAM_UNKNOWN') {
+    const at = task.hold.since + state.rules.planTimeout;
+    if (at <= now) return cancelTask(state, task, { code: 'UPSTREAM_MISSING', evidence: task.hold.evidence }, now);
+    deadlines.push({ at, kind: 'upstream', id: task.id });
+  }
+  return [];
+}
+
+/** The holder is stopped at the lease's end; if it is not heard of, its paths are free after the lock-delay. */
+function expireLease(state: State, task: TaskRecord, leaseUntil: number, now: number): Taken[] {
+  const { deadlines, rules } = state;
+  if (leaseUntil > now) {
+    deadlines.push({ at: leaseUntil, kind: 'lease', id: task.id });
+    return [];
+  }
+  if (task.phase === 'running') {
+    deadlines.push({ at: leaseUntil + rules.lockDelay, kind: 'lease', id: task.id });
+    return [stop(state, task, 'retry', 'CLAIM_EXPIRED', {}, now)];
+  }
+  if (task.phase === 'stopping') {
+    if (leaseUntil + rules.lockDelay <= now) release(state, task);
+    else deadlines.push({ at: leaseUntil + rules.lockDelay, kind: 'lease', id: task.id });
+  }
+  return [];
+}
+
+function expirePlan(state: State, id: string, now: number): Taken[] {
+  const plan = state.plans.get(id);
+  if (!plan || plan.complete) return [];
+  const members = [...(state.members.get(id) ?? [])].flatMap((task) => state.tasks.get(task) ?? []);
+  const last = Math.max(...members.filter((task) => task.phase === 'held').map((task) => task.since));
+  if (!Number.isFinite(last)) return [];
+  if (last + state.rules.planTimeout > now) {
+    state.deadlines.push({ at: last + state.rules.planTimeout, kind: 'plan', id });
+    return [];
+  }
+  const evidence = { arrived: arrivedOf(state, id), size: plan.size ?? 0 };
+  return members.flatMap((task) => cancelTask(state, task, { code: 'PLAN_NEVER_COMPLETED', evidence }, now));
+}

@@ -1,0 +1,58 @@
+// Every name that more than one part must spell the same way: workflow ids, task queues, signals, refs.
+
+export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$/;
+
+/** The plan of a task that was submitted on its own. */
+export const SINGLE = 'single';
+
+export const taskName = (plan: string, task: string): string => `${plan}/${task}`;
+
+export const coordinatorId = (fleet: string): string => `${fleet}/coordinator`;
+export const writerId = (fleet: string, role: string): string => `${fleet}/writer/${role}`;
+/** `task` is the full name, plan/task. */
+export const taskWorkflowId = (fleet: string, task: string): string => `${fleet}/task/${task}`;
+
+/** The full task name in a task's workflow id; undefined for other ids. */
+export function taskOfWorkflowId(fleet: string, workflowId: string): string | undefined {
+  const prefix = `${fleet}/task/`;
+  return workflowId.startsWith(prefix) ? workflowId.slice(prefix.length) : undefined;
+}
+
+/** Where agentTask workflows and agents run. */
+export const taskQueue = (fleet: string): string => `signalbox-${fleet}`;
+/** Where the coordinator and the writers run: apart, so that tasks cannot take their slots. */
+export const controlQueue = (fleet: string): string => `signalbox-${fleet}-control`;
+
+export const WORKFLOW = { task: 'agentTask', coordinator: 'coordinator', writer: 'writer' } as const;
+
+export const SIGNAL = {
+  /** To the coordinator: a list of Messages. */
+  tell: 'tell',
+  /** To the coordinator, by any client: { key, state }. */
+  issue: 'issue',
+  /** To a task, by any client: { reason, by? }. */
+  cancel: 'cancelTask',
+  /** To a task, from the coordinator: a Standing. */
+  standing: 'standing',
+  /** To a task, from a coordinator that starts without state: say again who you are. */
+  announce: 'announce',
+  /** To a writer, from the coordinator: Orders. */
+  orders: 'orders',
+} as const;
+
+export const QUERY = { overview: 'overview', story: 'story' } as const;
+
+/** Custom search attributes, all Keyword: state, reason and holder of a task show in the Web UI's list. */
+export const SEARCH = {
+  fleet: 'SignalboxFleet',
+  plan: 'SignalboxPlan',
+  state: 'SignalboxState',
+  reason: 'SignalboxReason',
+  holder: 'SignalboxHolder',
+} as const;
+
+const REFS = 'refs/signalbox';
+export const ledgerRef = (branch: string): string => `${REFS}/ledger/${branch}`;
+export const PACKETS_REF = `${REFS}/packets`;
+/** Where an attempt's commits are kept until they have landed, and for good when they do not. */
+export const attemptRef = (task: string, fence: string): string => `${REFS}/attempts/${task}/${fence}`;

@@ -1,0 +1,171 @@
+// What travels between tasks, coordinator and writers. Every message states its sender's whole current state under
+// the sender's own rising number, so a lost, late, doubled or reordered one is healed by the next.
+
+import type { Fence } from './fence.js';
+import type { Evidence, ReasonCode } from './reasons.js';
+
+export interface PlanRef {
+  id: string;
+  /** How many tasks the plan has; it is complete when so many have arrived. Absent: it is complete already. */
+  size?: number;
+}
+
+export interface Edge {
+  /** Full name: plan/task. */
+  task: string;
+  until?: 'landed' | 'finished';
+}
+
+/** What coordination needs to know of a task. */
+export interface TaskFacts {
+  title?: string;
+  agent?: string;
+  role?: string;
+  repository?: string;
+  writes: string[];
+  reads: string[];
+  after: Edge[];
+  issue?: string;
+  /** Attempts at most; backoff in milliseconds. */
+  retry?: { attempts?: number; backoff?: number; maxBackoff?: number };
+}
+
+export type FailureCode = Extract<
+  ReasonCode,
+  'AGENT_FAILED' | 'AGENT_TIMED_OUT' | 'WORKSTATION_FAILED' | 'WORKER_LOST' | 'NO_COMMITS' | 'CANCELLED_BY_REQUEST'
+>;
+
+/** What came out of an attempt. `dead`: every process of its workstation was seen to be gone. */
+export type AttemptResult =
+  | { kind: 'commits'; dead: boolean; base: string; commit: string; ref: string }
+  | { kind: 'done'; dead: boolean }
+  | { kind: 'failed'; dead: boolean; code: FailureCode; text: string; final?: boolean };
+
+export interface CancelRequest {
+  code: Extract<ReasonCode, 'CANCELLED_BY_REQUEST' | 'CANCELLED_IN_TEMPORAL'>;
+  by?: string;
+  text?: string;
+}
+
+export interface TaskReport {
+  kind: 'task';
+  id: string;
+  /** One life of the task's workflow: a retry or a reset begins another. */
+  life: string;
+  number: number;
+  plan: PlanRef;
+  facts: TaskFacts;
+  /** The attempt it waits for, runs or has ended. */
+  attempt: number;
+  at: 'waiting' | 'running' | 'stopped';
+  /** The grant it runs or ran under. */
+  fence?: Fence;
+  result?: AttemptResult;
+  cancel?: CancelRequest;
+}
+
+export interface Decision {
+  seq: number;
+  /** Milliseconds since the epoch, by the coordinator's clock; for people only. */
+  at: number;
+  attempt: number;
+  verdict: 'run' | 'hold' | 'cancel' | 'retry' | 'land' | 'end';
+  code: ReasonCode;
+  evidence: Evidence;
+}
+
+export interface Outcome {
+  kind: 'landed' | 'finished' | 'failed' | 'cancelled';
+  code: ReasonCode;
+  text: string;
+  commit?: string;
+}
+
+/** What the coordinator states to a task. */
+export interface Standing {
+  epoch: number;
+  number: number;
+  phase: 'held' | 'running' | 'stopping' | 'landing' | 'ended';
+  attempt: number;
+  decision: Decision;
+  /** Milliseconds since when it has been held, counted back from the sending. */
+  waited?: number;
+  fence?: Fence;
+  /** Milliseconds. */
+  lease?: number;
+  outcome?: Outcome;
+  /** With the outcome: every decision that was kept, oldest first, and what ran beside. */
+  story?: Decision[];
+  beside?: Evidence['beside'];
+}
+
+export interface LandingOrder {
+  /** task#fence: unique for ever. */
+  id: string;
+  task: string;
+  title?: string;
+  attempt: number;
+  fence: Fence;
+  base: string;
+  commit: string;
+  ref: string;
+  writes: string[];
+  issue?: string;
+  withdraw?: boolean;
+}
+
+/** What the coordinator states to a writer: all landings handed over and not yet settled, oldest first. */
+export interface Orders {
+  epoch: number;
+  number: number;
+  landings: LandingOrder[];
+}
+
+export type RefusalCode = Extract<ReasonCode, 'LANDING_CONFLICT' | 'OUTSIDE_CLAIM' | 'VERIFY_FAILED' | 'LANDING_REFUSED'>;
+
+export type LandingResult =
+  | { id: string; kind: 'landed'; commit: string; entry: number; behind: number }
+  | { id: string; kind: 'refused'; code: RefusalCode; text: string }
+  | { id: string; kind: 'withdrawn' }
+  | { id: string; kind: 'rolled-back'; code: Extract<ReasonCode, 'DEPLOY_FAILED' | 'SURFACE_FAILED'>; text: string };
+
+export interface WriterReport {
+  kind: 'writer';
+  role: string;
+  life: string;
+  number: number;
+  frozen?: { text: string };
+  /** Results that the coordinator has not yet taken off its orders. */
+  results: LandingResult[];
+}
+
+/** A claim of a person, or of an agent that Signalbox did not launch. Without writes it is released. */
+export interface HandReport {
+  kind: 'hand';
+  id: string;
+  number: number;
+  by: string;
+  repository?: string;
+  writes: string[];
+  /** Milliseconds. */
+  lease: number;
+  note?: string;
+  /** Wait for the paths rather than be refused at once. */
+  wait: boolean;
+}
+
+export interface IssueReport {
+  kind: 'issue';
+  key: string;
+  state: string;
+  number: number;
+}
+
+/** A worker's word on the agents that live on its host. */
+export interface WorkerReport {
+  kind: 'worker';
+  renew: { task: string; fence: Fence }[];
+  dead: { task: string; fence: Fence }[];
+}
+
+export type Message = TaskReport | WriterReport | HandReport | IssueReport | WorkerReport;

@@ -1,0 +1,97 @@
+// The change packet: the record a reviewer or investigator reads. One JSON document per life of a task, under a ref
+// of its own; it outlives Temporal's retention.
+
+import { formatDuration } from './durations.js';
+import type { Fence } from './fence.js';
+import type { AttemptResult, Decision, Edge, Outcome } from './messages.js';
+import { type Beside, explain } from './reasons.js';
+
+export interface AttemptRecord {
+  attempt: number;
+  fence: Fence;
+  /** ISO 8601, by Temporal's clock. */
+  started: string;
+  ended?: string;
+  exitCode?: number;
+  signal?: string;
+  result?: AttemptResult;
+  /** What the agent said in its report file, shortened. */
+  report?: string;
+  /** The last lines of its output, shortened. */
+  tail?: string;
+  /** `git diff --numstat`-like lines: paths and what happened to them, at most 200. */
+  changes?: string[];
+  changesMore?: number;
+  /** What was left uncommitted in the clone and was committed for the agent. */
+  committedForAgent?: boolean;
+  /** A read-only task's changes: not landed. */
+  discarded?: number;
+  host?: string;
+}
+
+export interface Packet {
+  version: 1;
+  task: string;
+  fleet: string;
+  life: string;
+  title?: string;
+  prompt?: string;
+  agent?: string;
+  role?: string;
+  issue?: string;
+  writes: string[];
+  reads: string[];
+  after: Edge[];
+  outcome: Outcome;
+  attempts: AttemptRecord[];
+  decisions: Decision[];
+  beside: Beside[];
+}
+
+/** Where a packet is kept in the tree of the packets ref. */
+export const packetPath = (task: string, life: string): string => `${task}/${life}.json`;
+
+/** A packet as people read it. Plain text, no control characters but line ends. */
+export function printPacket(packet: Packet): string {
+  const { outcome } = packet;
+  const lines = [
+    `Task      ${packet.task}${packet.title ? `  ${packet.title}` : ''}`,
+    `Outcome   ${outcome.kind}: ${outcome.text} [${outcome.code}]`,
+    ...(outcome.commit ? [`Commit    ${outcome.commit}`] : []),
+    ...(packet.issue ? [`Issue     ${packet.issue}`] : []),
+    `Role      ${packet.role ?? 'none: read-only'}`,
+    ...(packet.writes.length > 0 ? [`Claims    ${packet.writes.join(', ')}`] : []),
+    ...(packet.reads.length > 0 ? [`Reads     ${packet.reads.join(', ')}`] : []),
+    ...(packet.after.length > 0 ? [`After     ${packet.after.map((edge) => edge.task).join(', ')}`] : []),
+    `Beside    ${packet.beside.length === 0 ? 'nothing ran beside it' : ''}`,
+    ...packet.beside.map((other) => `          ${other.task}: safe, ${other.why}`),
+    'Attempts',
+    ...packet.attempts.flatMap(printAttempt),
+    'Decisions',
+    ...packet.decisions.map(printDecision),
+  ];
+  return `${lines.map((line) => clean(line.trimEnd())).join('\n')}\n`;
+}
+
+function printAttempt(attempt: AttemptRecord): string[] {
+  const { started, ended, result } = attempt;
+  const took = ended ? ` in ${formatDuration(Date.parse(ended) - Date.parse(started))}` : '';
+  const came = !result ? 'no result' : result.kind === 'commits' ? `commits up to ${result.commit}` : result.kind === 'done' ? 'done' : `failed: ${result.text || result.code}`;
+  const exit = attempt.exitCode !== undefined ? ` (exit code ${attempt.exitCode})` : attempt.signal ? ` (${attempt.signal})` : '';
+  return [
+    `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}`,
+    ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
+    ...(attempt.discarded ? [`     ${attempt.discarded} changed paths of a read-only task were discarded`] : []),
+    ...(attempt.changes ?? []).map((change) => `     ${change}`),
+    ...(attempt.changesMore ? [`     and ${attempt.changesMore} more`] : []),
+    ...(attempt.report ? ['     report:', ...attempt.report.trimEnd().split('\n').map((line) => `       ${line}`)] : []),
+  ];
+}
+
+export function printDecision(decision: Decision): string {
+  return `  #${decision.seq} ${new Date(decision.at).toISOString()} ${decision.verdict.padEnd(6)} ${decision.code}: ${explain(decision.code, decision.evidence)}`;
+}
+
+/** Text of others on its way to a terminal: control characters are shown, not obeyed. */
+export const clean = (text: string): string =>
+  text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, (c) => (c === '\t' ? '  ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`));

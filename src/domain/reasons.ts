@@ -1,0 +1,90 @@
+// Every reason code there is, with its sentence for people. Codes are what programs and search attributes use;
+// sentences are filled from the decision's evidence.
+
+export interface Evidence {
+  /** Who stands in the way, or which task or person acted. */
+  holder?: string;
+  /** The holder's claim and the one it overlaps. */
+  held?: string;
+  path?: string;
+  upstream?: string;
+  issue?: string;
+  state?: string;
+  role?: string;
+  limit?: number;
+  arrived?: number;
+  size?: number;
+  commit?: string;
+  /** Milliseconds that something takes or took. */
+  duration?: number;
+  attempt?: number;
+  by?: string;
+  /** What the agent, the verify command or the person said. */
+  text?: string;
+  /** Tasks that hold claims or run at the moment of a grant, and why each is safe. */
+  beside?: Beside[];
+  /** How many more ran beside than are listed. */
+  besideMore?: number;
+}
+
+export interface Beside {
+  task: string;
+  why: 'disjoint claims' | 'read-only';
+}
+
+type Sentence = (e: Evidence) => string;
+
+const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
+
+export const REASONS = {
+  // run
+  CLAIMS_FREE: () => 'nothing it writes is held by another task',
+  READ_ONLY: () => 'it is read-only and reads a pinned commit',
+  COMMITS_READY: (e) => `its agent has ended with commits up to ${e.commit?.slice(0, 12)}, handed to the writer`,
+  // hold
+  RECOVERING: () => 'the coordinator started without state and waits until every live task has announced itself',
+  PLAN_INCOMPLETE: (e) => `${e.arrived} of the plan's ${e.size} tasks have arrived`,
+  UPSTREAM_PENDING: (e) => `waits for ${e.upstream} to have ${e.state}`,
+  UPSTREAM_UNKNOWN: (e) => `waits for ${e.upstream}, which nobody has submitted yet`,
+  ISSUE_ON_HOLD: (e) => `issue ${e.issue} is ${e.state}`,
+  PATH_HELD: (e) => `${e.path} overlaps ${e.held}, held by ${e.holder}`,
+  PATHS_RESTING: (e) => `${e.path} overlaps ${e.held}, which rests because its holder ${e.holder} was not seen to end`,
+  ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,
+  CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
+  ROLE_FROZEN: (e) => `role ${e.role} is frozen${because(e)}`,
+  ROLE_UNKNOWN: (e) => `the configuration in force has no role ${e.role}`,
+  // retry
+  AGENT_FAILED: (e) => `the agent failed${because(e)}`,
+  AGENT_TIMED_OUT: (e) => `the agent ran into its timeout${because(e)}`,
+  WORKSTATION_FAILED: (e) => `the workstation could not be made${because(e)}`,
+  WORKER_LOST: (e) => `the worker that ran the agent was lost${because(e)}`,
+  CLAIM_EXPIRED: () => 'its lease ran out without a sign of life from its agent',
+  CLAIM_LOST: (e) => `after a restart of the coordinator ${e.path} turned out to be held by ${e.holder}`,
+  FENCE_STALE: () => 'its result belongs to an earlier grant',
+  LANDING_CONFLICT: (e) => `the branch moved under it${because(e)}`,
+  OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
+  VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
+  LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,
+  // cancel
+  CANCELLED_BY_REQUEST: (e) => `cancelled${e.by ? ` by ${e.by}` : ''}${because(e)}`,
+  CANCELLED_IN_TEMPORAL: () => 'cancelled through Temporal',
+  TERMINATED: () => 'its workflow was terminated or reset',
+  ISSUE_CLOSED: (e) => `issue ${e.issue} is ${e.state}`,
+  UPSTREAM_FAILED: (e) => `${e.upstream}, which it waits for, failed`,
+  UPSTREAM_CANCELLED: (e) => `${e.upstream}, which it waits for, was cancelled`,
+  UPSTREAM_NEVER_LANDS: (e) => `${e.upstream}, which it waits for, ended without landing`,
+  UPSTREAM_MISSING: (e) => `${e.upstream}, which it waits for, was never submitted`,
+  PLAN_NEVER_COMPLETED: (e) => `only ${e.arrived} of the plan's ${e.size} tasks arrived in time`,
+  GRAPH_CYCLE: (e) => `tasks wait for each other in a circle${because(e)}`,
+  RELEASED: (e) => `released${e.by ? ` by ${e.by}` : ''}`,
+  // end
+  LANDED: (e) => `landed as ${e.commit?.slice(0, 12)}`,
+  FINISHED: () => 'finished; it was read-only',
+  NO_COMMITS: () => 'the agent ended well but made no commit: there is nothing to land',
+  DEPLOY_FAILED: (e) => `the deploy failed and the landing was rolled back${because(e)}`,
+  SURFACE_FAILED: (e) => `the public surface did not show the landing, which was rolled back${because(e)}`,
+} satisfies Record<string, Sentence>;
+
+export type ReasonCode = keyof typeof REASONS;
+
+export const explain = (code: ReasonCode, evidence: Evidence = {}): string => (REASONS[code] as Sentence)(evidence);

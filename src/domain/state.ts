@@ -1,0 +1,269 @@
+// The coordinator's state: one record per task, plan and role, the indexes over them, and how it is carried over a
+// continue-as-new. Everything an index holds can be rebuilt from the records.
+
+import { ClaimIndex } from './claim-index.js';
+import type { Rules } from './config.js';
+import { Deadlines } from './deadlines.js';
+import type { Fence } from './fence.js';
+import type { AttemptResult, Decision, Outcome, PlanRef, TaskFacts } from './messages.js';
+import { type Pattern, parsePattern } from './paths.js';
+import type { Evidence, ReasonCode } from './reasons.js';
+
+/**
+ * held -> running -> landing -> ended, with backoff between two attempts and stopping while an agent is being
+ * ended. `hand` is the claim of a person: held or running until it is released.
+ */
+export type Phase = 'held' | 'running' | 'stopping' | 'backoff' | 'landing' | 'ended';
+
+export interface TaskRecord {
+  id: string;
+  kind: 'task' | 'hand';
+  life: string;
+  /** Earlier lives: their late messages are ignored. */
+  pastLives: string[];
+  /** The highest number heard of this life. */
+  seen: number;
+  plan: PlanRef;
+  facts: TaskFacts;
+  repository: string;
+  /** Order of arrival. */
+  arrived: number;
+  phase: Phase;
+  /** When the phase began, in milliseconds. */
+  since: number;
+  attempt: number;
+  /** Landings refused because the branch moved; they do not count as attempts. */
+  landingRetries: number;
+  fence?: Fence;
+  /** True from the grant to the release: the claims are in the index. */
+  holds: boolean;
+  leaseUntil?: number;
+  restUntil?: number;
+  backoffUntil?: number;
+  /** In phase held: what it waits for, and since when. */
+  hold?: { code: ReasonCode; evidence: Evidence; on: string; since: number };
+  /** In phase stopping: what comes after the agent's end. In phase landing: a withdrawal asked for. */
+  stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
+  result?: Extract<AttemptResult, { kind: 'commits' }>;
+  /** In phase landing: handed to the writer. From then on only the writer can withdraw it. */
+  ordered?: boolean;
+  outcome?: Outcome;
+  decisions: Decision[];
+  /** Full names of what ran beside it, while it held claims or ran. */
+  beside: string[];
+  by?: string;
+  note?: string;
+  /** hand: refuse rather than wait. */
+  noWait?: boolean;
+  /** hand: how long it holds, in milliseconds. */
+  handLease?: number;
+  /** Its workflow is closed: there is nobody to tell. */
+  gone?: boolean;
+}
+
+export interface PlanRecord {
+  id: string;
+  size?: number;
+  complete: boolean;
+  /** Members seen by an earlier coordinator that this one never heard of. */
+  lookedUp: number;
+}
+
+export interface RoleRecord {
+  life: string;
+  seen: number;
+  frozen?: { text: string };
+}
+
+export interface Recovery {
+  /** Tasks and writers (`writer:role`) that have not announced themselves yet. */
+  awaiting: string[];
+  /** True when the last survey has been read. */
+  surveyed: boolean;
+  /** In milliseconds: after this the rest is not waited for. */
+  until: number;
+}
+
+/** What continue-as-new carries. Plain JSON. */
+export interface CarriedState {
+  rules: Rules;
+  epoch: number;
+  seq: number;
+  fenceNumber: number;
+  standingNumber: number;
+  arrivals: number;
+  tasks: TaskRecord[];
+  plans: PlanRecord[];
+  issues: [string, { state: string; number: number }][];
+  roles: [string, RoleRecord][];
+  recovery?: Recovery;
+  /** Whether this line of coordinators ever had to recover: outcomes may then have to be looked up. */
+  recovered: boolean;
+  due: { standings: string[]; lazy: string[]; orders: string[]; packets: string[]; lookups: string[] };
+}
+
+export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'due'> {
+  tasks: Map<string, TaskRecord>;
+  plans: Map<string, PlanRecord>;
+  issues: Map<string, { state: string; number: number }>;
+  roles: Map<string, RoleRecord>;
+  /**
+   * What has to be told: standings at once, standings whose only news is another holder (lazy), orders to writers,
+   * packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
+   */
+  due: { standings: Set<string>; lazy: Set<string>; orders: Set<string>; packets: Set<string>; lookups: Set<string> };
+
+  // Indexes
+  claims: ClaimIndex;
+  /** Tasks in phase running or stopping, in all and by role. */
+  running: Set<string>;
+  runningByRole: Map<string, number>;
+  /** Tasks in phase landing, by role. */
+  landing: Map<string, Set<string>>;
+  /** Held tasks by what they wait for. */
+  watchers: Map<string, Set<string>>;
+  /** Held tasks that have to be looked at again. */
+  ready: Set<string>;
+  dependents: Map<string, Set<string>>;
+  byIssue: Map<string, Set<string>>;
+  members: Map<string, Set<string>>;
+  patterns: Map<string, Pattern[]>;
+  deadlines: Deadlines;
+  /** Ended tasks whose records can be dropped in time, oldest first. */
+  endedOrder: string[];
+}
+
+/** A coordinator that starts without carried state: it recovers before it grants anything. */
+export function freshState(rules: Rules, now: number): State {
+  const recovery: Recovery = { awaiting: [], surveyed: false, until: now + rules.lease };
+  return restore(
+    {
+      rules,
+      epoch: now,
+      seq: 0,
+      fenceNumber: 0,
+      standingNumber: 0,
+      arrivals: 0,
+      tasks: [],
+      plans: [],
+      issues: [],
+      roles: [],
+      recovery,
+      recovered: false,
+      due: { standings: [], lazy: [], orders: [], packets: [], lookups: [] },
+    },
+  );
+}
+
+export function carry(state: State): CarriedState {
+  const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, recovery, recovered, due } = state;
+  return {
+    rules,
+    epoch,
+    seq,
+    fenceNumber,
+    standingNumber,
+    arrivals,
+    tasks: [...state.tasks.values()],
+    plans: [...state.plans.values()],
+    issues: [...state.issues],
+    roles: [...state.roles],
+    ...(recovery ? { recovery } : {}),
+    recovered,
+    due: {
+      standings: [...due.standings],
+      lazy: [...due.lazy],
+      orders: [...due.orders],
+      packets: [...due.packets],
+      lookups: [...due.lookups],
+    },
+  };
+}
+
+export function restore(carried: CarriedState): State {
+  const { due } = carried;
+  const state: State = {
+    ...carried,
+    tasks: new Map(),
+    plans: new Map(carried.plans.map((plan) => [plan.id, plan])),
+    issues: new Map(carried.issues),
+    roles: new Map(carried.roles),
+    due: {
+      standings: new Set(due.standings),
+      lazy: new Set(due.lazy),
+      orders: new Set(due.orders),
+      packets: new Set(due.packets),
+      lookups: new Set(due.lookups),
+    },
+    claims: new ClaimIndex(),
+    running: new Set(),
+    runningByRole: new Map(),
+    landing: new Map(),
+    watchers: new Map(),
+    ready: new Set(),
+    dependents: new Map(),
+    byIssue: new Map(),
+    members: new Map(),
+    patterns: new Map(),
+    deadlines: new Deadlines(),
+    endedOrder: [],
+  };
+  for (const task of [...carried.tasks].sort((a, b) => a.arrived - b.arrived)) indexTask(state, task);
+  for (const plan of carried.plans) state.deadlines.push({ at: 0, kind: 'plan', id: plan.id });
+  if (carried.recovery) state.deadlines.push({ at: carried.recovery.until, kind: 'recovery', id: '' });
+  return state;
+}
+
+/** Puts a record under the state's care; every index that follows from its phase is brought up to date. */
+export function indexTask(state: State, task: TaskRecord): void {
+  state.tasks.set(task.id, task);
+  if (task.kind === 'task') addTo(state.members, task.plan.id, task.id);
+  if (task.phase === 'ended') {
+    state.endedOrder.push(task.id);
+  } else {
+    for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
+    if (task.facts.issue) addTo(state.byIssue, task.facts.issue, task.id);
+  }
+  if (task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
+  if (task.phase === 'running' || task.phase === 'stopping') countRunning(state, task, 1);
+  if (task.phase === 'landing' && task.facts.role) addTo(state.landing, task.facts.role, task.id);
+  if (task.phase === 'held') state.ready.add(task.id);
+  const { deadlines } = state;
+  if (task.leaseUntil !== undefined) deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
+  if (task.backoffUntil !== undefined) deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
+  if (task.restUntil !== undefined) deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
+  if (task.hold?.code === 'UPSTREAM_UNKNOWN') {
+    deadlines.push({ at: task.hold.since + state.rules.planTimeout, kind: 'upstream', id: task.id });
+  }
+}
+
+export function patternsOf(state: State, task: TaskRecord): Pattern[] {
+  let patterns = state.patterns.get(task.id);
+  if (!patterns) {
+    patterns = task.facts.writes.map(parsePattern);
+    state.patterns.set(task.id, patterns);
+  }
+  return patterns;
+}
+
+/** Persons' claims take no agent's slot. */
+export function countRunning(state: State, task: TaskRecord, by: 1 | -1): void {
+  if (task.kind === 'hand') return;
+  if (by === 1) state.running.add(task.id);
+  else state.running.delete(task.id);
+  const role = task.facts.role;
+  if (role) state.runningByRole.set(role, (state.runningByRole.get(role) ?? 0) + by);
+}
+
+export function addTo(index: Map<string, Set<string>>, key: string, id: string): void {
+  const ids = index.get(key);
+  if (ids) ids.add(id);
+  else index.set(key, new Set([id]));
+}
+
+export function removeFrom(index: Map<string, Set<string>>, key: string, id: string): void {
+  const ids = index.get(key);
+  if (!ids) return;
+  ids.delete(id);
+  if (ids.size === 0) index.delete(key);
+}

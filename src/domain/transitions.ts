@@ -1,0 +1,223 @@
+// The one place that moves a task from phase to phase, with the indexes, slots and claims that go with it.
+
+import { fenceText } from './fence.js';
+import type { Decision, Outcome } from './messages.js';
+import { type Evidence, explain, type ReasonCode } from './reasons.js';
+import { addTo, countRunning, patternsOf, removeFrom, type State, type TaskRecord } from './state.js';
+
+/** Decisions kept per task: the newest; older holds go first. */
+const KEPT_DECISIONS = 60;
+const KEPT_BESIDE = 200;
+/** Ended tasks that stay on record after their plan has ended, for status and why. */
+const KEPT_ENDED = 500;
+
+export interface Taken extends Decision {
+  task: string;
+}
+
+/** Writes a decision down with the next sequence number. */
+export function record(
+  state: State,
+  task: TaskRecord,
+  verdict: Decision['verdict'],
+  code: ReasonCode,
+  evidence: Evidence,
+  now: number,
+): Taken {
+  const decision: Decision = { seq: ++state.seq, at: now, attempt: task.attempt, verdict, code, evidence };
+  task.decisions.push(decision);
+  if (task.decisions.length > KEPT_DECISIONS) {
+    const hold = task.decisions.findIndex((kept) => kept.verdict === 'hold');
+    task.decisions.splice(hold >= 0 ? hold : 0, 1);
+  }
+  state.due.lazy.delete(task.id);
+  if (task.kind === 'task' && !task.gone) state.due.standings.add(task.id);
+  return { ...decision, task: task.id };
+}
+
+/** Moves every held task that waits for `key` to the tasks to be looked at again. */
+export function wake(state: State, key: string): void {
+  const ids = state.watchers.get(key);
+  if (!ids) return;
+  state.watchers.delete(key);
+  for (const id of ids) state.ready.add(id);
+}
+
+export function watch(state: State, task: TaskRecord, key: string): void {
+  unwatch(state, task);
+  addTo(state.watchers, key, task.id);
+}
+
+function unwatch(state: State, task: TaskRecord): void {
+  if (task.hold) removeFrom(state.watchers, task.hold.on, task.id);
+}
+
+/** Grants the task its claims, all at once, under the next fence. */
+export function grant(state: State, task: TaskRecord, now: number): Taken {
+  unwatch(state, task);
+  delete task.hold;
+  if (!task.holds) {
+    state.claims.add(task.id, task.repository, patternsOf(state, task));
+    task.holds = true;
+  }
+  task.fence = { epoch: state.epoch, number: ++state.fenceNumber };
+  task.phase = 'running';
+  task.since = now;
+  task.leaseUntil = now + (task.handLease ?? state.rules.lease);
+  state.deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
+  const evidence = besideEvidence(state, task);
+  countRunning(state, task, 1);
+  return record(state, task, 'run', task.facts.role || task.kind === 'hand' ? 'CLAIMS_FREE' : 'READ_ONLY', evidence, now);
+}
+
+/** What runs or lands at this moment, for the packet of the one and of the others. */
+function besideEvidence(state: State, task: TaskRecord): Evidence {
+  const others = new Set(state.running);
+  for (const landing of state.landing.values()) for (const id of landing) others.add(id);
+  others.delete(task.id);
+  const beside: NonNullable<Evidence['beside']> = [];
+  for (const id of others) {
+    const other = state.tasks.get(id);
+    if (!other) continue;
+    if (beside.length < 20) beside.push({ task: id, why: whyBeside(task, other) });
+    remember(task, id);
+    remember(other, task.id);
+  }
+  return { beside, ...(others.size > beside.length ? { besideMore: others.size - beside.length } : {}) };
+}
+
+const remember = (task: TaskRecord, other: string) => {
+  if (task.beside.length < KEPT_BESIDE && !task.beside.includes(other)) task.beside.push(other);
+};
+
+export const whyBeside = (a: TaskRecord, b: TaskRecord): 'disjoint claims' | 'read-only' =>
+  a.facts.writes.length > 0 && b.facts.writes.length > 0 ? 'disjoint claims' : 'read-only';
+
+/** Frees the slot of a task whose agent no longer counts as running. */
+function freeSlot(state: State, task: TaskRecord): void {
+  countRunning(state, task, -1);
+  state.ready.delete(task.id);
+}
+
+/** Takes the claims back; whoever waited for them is looked at again. Happens once for each grant. */
+export function release(state: State, task: TaskRecord): void {
+  delete task.restUntil;
+  if (!task.holds) return;
+  task.holds = false;
+  state.claims.remove(task.id, task.repository, patternsOf(state, task));
+  wake(state, `holder:${task.id}`);
+}
+
+/** Leaves the task's phase; the caller enters another at once. */
+export function leave(state: State, task: TaskRecord): void {
+  if (task.phase === 'running' || task.phase === 'stopping') freeSlot(state, task);
+  delete task.ordered;
+  if (task.phase === 'landing' && task.facts.role) {
+    removeFrom(state.landing, task.facts.role, task.id);
+    state.due.orders.add(task.facts.role);
+  }
+  if (task.phase === 'held') {
+    unwatch(state, task);
+    delete task.hold;
+  }
+  state.ready.delete(task.id);
+  delete task.leaseUntil;
+  delete task.backoffUntil;
+}
+
+/** The agent is told to end; the slot and the claims stay taken until it has. */
+export function stop(
+  state: State,
+  task: TaskRecord,
+  verdict: 'cancel' | 'retry',
+  code: ReasonCode,
+  evidence: Evidence,
+  now: number,
+): Taken {
+  task.phase = 'stopping';
+  task.since = now;
+  task.stop = { verdict, code, evidence };
+  return record(state, task, verdict, code, evidence, now);
+}
+
+/** Back to waiting for a grant, with the next attempt's number. */
+export function requeue(state: State, task: TaskRecord, now: number): void {
+  leave(state, task);
+  delete task.stop;
+  delete task.result;
+  task.phase = 'held';
+  task.since = now;
+  state.ready.add(task.id);
+}
+
+/**
+ * The task's one outcome. Claims are released at once when its agent is known to be dead, else they rest until its
+ * lease and the lock-delay have passed.
+ */
+export function end(
+  state: State,
+  task: TaskRecord,
+  outcome: Omit<Outcome, 'text'>,
+  evidence: Evidence,
+  dead: boolean,
+  now: number,
+): Taken {
+  const lease = task.leaseUntil ?? now;
+  leave(state, task);
+  delete task.stop;
+  delete task.result;
+  task.phase = 'ended';
+  task.since = now;
+  task.outcome = { ...outcome, text: explain(outcome.code, evidence) };
+  const taken = record(state, task, outcome.kind === 'cancelled' ? 'cancel' : 'end', outcome.code, evidence, now);
+  if (task.holds && !dead) {
+    task.restUntil = Math.max(lease, now) + state.rules.lockDelay;
+    state.deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
+    // Whoever waits for the paths learns that they rest.
+    wake(state, `holder:${task.id}`);
+  } else {
+    release(state, task);
+  }
+  if (task.gone) state.due.packets.add(task.id);
+  for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
+  if (task.facts.issue) removeFrom(state.byIssue, task.facts.issue, task.id);
+  for (const id of state.dependents.get(task.id) ?? []) {
+    if (state.tasks.get(id)?.phase === 'held') state.ready.add(id);
+  }
+  state.endedOrder.push(task.id);
+  return taken;
+}
+
+/** Drops the oldest ended records whose whole plan has ended and of which nothing is left to tell. */
+export function forgetEnded(state: State): void {
+  let excess = state.endedOrder.length - KEPT_ENDED;
+  while (excess-- > 0) {
+    const id = state.endedOrder[0] as string;
+    const task = state.tasks.get(id);
+    if (task?.phase === 'ended' && !forgettable(state, task)) return;
+    state.endedOrder.shift();
+    if (task?.phase === 'ended') forget(state, task);
+  }
+}
+
+function forgettable(state: State, task: TaskRecord): boolean {
+  const { due } = state;
+  if (task.holds || due.standings.has(task.id) || due.packets.has(task.id) || state.dependents.has(task.id)) return false;
+  for (const id of state.members.get(task.plan.id) ?? []) if (state.tasks.get(id)?.phase !== 'ended') return false;
+  return true;
+}
+
+function forget(state: State, task: TaskRecord): void {
+  state.tasks.delete(task.id);
+  state.patterns.delete(task.id);
+  removeFrom(state.members, task.plan.id, task.id);
+  if (!state.members.has(task.plan.id)) state.plans.delete(task.plan.id);
+}
+
+export const landingId = (task: TaskRecord): string => `${task.id}#${task.fence ? fenceText(task.fence) : ''}`;
+
+/** A landing whose issue was put on hold before it was handed to the writer waits with its claims pinned. */
+export function landingOnHold(state: State, task: TaskRecord): boolean {
+  const known = task.facts.issue === undefined ? undefined : state.issues.get(task.facts.issue);
+  return !task.ordered && known !== undefined && state.rules.issues[known.state] === 'hold';
+}

@@ -1,0 +1,174 @@
+// What the coordinator tells of its state: to tasks, to writers, and to people who ask.
+
+import type { Decision, LandingOrder, Orders, Outcome, Standing } from './messages.js';
+import { explain } from './reasons.js';
+import type { Phase, State, TaskRecord } from './state.js';
+import { landingId, landingOnHold, whyBeside } from './transitions.js';
+
+/** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
+export function standingOf(state: State, id: string): Standing | undefined {
+  const task = state.tasks.get(id);
+  const decision = task?.decisions.at(-1);
+  if (!task || !decision) return undefined;
+  const { attempt, fence, outcome } = task;
+  const standing: Standing = {
+    epoch: state.epoch,
+    number: ++state.standingNumber,
+    phase: task.phase === 'backoff' ? 'held' : task.phase,
+    attempt,
+    decision,
+    ...(fence ? { fence } : {}),
+  };
+  if (task.phase === 'running') standing.lease = state.rules.lease;
+  if (outcome) Object.assign(standing, { outcome, story: task.decisions, beside: besideOf(state, task) });
+  return standing;
+}
+
+function besideOf(state: State, task: TaskRecord): NonNullable<Standing['beside']> {
+  return task.beside.map((id) => {
+    const other = state.tasks.get(id);
+    return { task: id, why: other ? whyBeside(task, other) : 'disjoint claims' };
+  });
+}
+
+/** All landings that the role's writer has to do, oldest first; they count as handed over from now on. */
+export function takeOrders(state: State, role: string): Orders {
+  const tasks = [...(state.landing.get(role) ?? [])]
+    .flatMap((id) => state.tasks.get(id) ?? [])
+    .filter((task) => !landingOnHold(state, task))
+    .sort((a, b) => a.since - b.since || a.arrived - b.arrived);
+  for (const task of tasks) task.ordered = true;
+  return { epoch: state.epoch, number: ++state.standingNumber, landings: tasks.flatMap((task) => orderOf(task) ?? []) };
+}
+
+function orderOf(task: TaskRecord): LandingOrder | undefined {
+  const { fence, result, facts } = task;
+  if (!fence || !result) return undefined;
+  const { base, commit, ref } = result;
+  return {
+    id: landingId(task),
+    task: task.id,
+    attempt: task.attempt,
+    fence,
+    base,
+    commit,
+    ref,
+    writes: facts.writes,
+    ...(facts.title ? { title: facts.title } : {}),
+    ...(facts.issue ? { issue: facts.issue } : {}),
+    ...(task.stop ? { withdraw: true } : {}),
+  };
+}
+
+/** One line of `signalbox status`. Milliseconds throughout. */
+export interface TaskLine {
+  id: string;
+  kind: TaskRecord['kind'];
+  title?: string;
+  phase: Phase;
+  role?: string;
+  attempt: number;
+  /** How long it has been in its phase, or held for the present reason. */
+  forMs: number;
+  code?: string;
+  why?: string;
+  holder?: string;
+  outcome?: Outcome;
+}
+
+export interface ClaimLine {
+  holder: string;
+  repository: string;
+  paths: string[];
+  phase: Phase;
+  fence?: string;
+  forMs: number;
+  leaseLeftMs?: number;
+  restingMs?: number;
+  waiting: string[];
+  by?: string;
+  note?: string;
+}
+
+export interface Overview {
+  fleet: string;
+  epoch: number;
+  recovering: boolean;
+  running: number;
+  ceiling: number;
+  tasks: TaskLine[];
+  claims: ClaimLine[];
+  roles: { role: string; frozen?: string; landing: number; running: number; maxRunning: number }[];
+}
+
+export function overview(state: State, now: number): Overview {
+  const tasks = [...state.tasks.values()].filter((task) => !task.id.includes('~'));
+  return {
+    fleet: state.rules.fleet,
+    epoch: state.epoch,
+    recovering: state.recovery !== undefined,
+    running: state.running.size,
+    ceiling: state.rules.ceiling,
+    tasks: tasks.filter((task) => task.kind === 'task').map((task) => lineOf(task, now)),
+    claims: [...state.tasks.values()].filter((task) => task.holds).map((task) => claimLine(state, task, now)),
+    roles: Object.entries(state.rules.roles).map(([role, { maxRunning }]) => {
+      const frozen = state.roles.get(role)?.frozen?.text;
+      return {
+        role,
+        landing: state.landing.get(role)?.size ?? 0,
+        running: state.runningByRole.get(role) ?? 0,
+        maxRunning,
+        ...(frozen === undefined ? {} : { frozen }),
+      };
+    }),
+  };
+}
+
+export function lineOf(task: TaskRecord, now: number): TaskLine {
+  const { id, kind, phase, attempt, outcome, hold } = task;
+  const { title, role } = task.facts;
+  const line: TaskLine = { id, kind, phase, attempt, forMs: Math.max(0, now - (hold?.since ?? task.since)) };
+  if (title) line.title = title;
+  if (role) line.role = role;
+  if (outcome) line.outcome = outcome;
+  const last = hold ?? task.decisions.at(-1);
+  if (last) {
+    line.code = last.code;
+    line.why = explain(last.code, last.evidence);
+    const holder = hold?.evidence.holder ?? hold?.evidence.upstream;
+    if (holder) line.holder = holder;
+  }
+  return line;
+}
+
+function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
+  const { fence, leaseUntil, restUntil } = task;
+  return {
+    holder: task.id,
+    repository: task.repository,
+    paths: task.facts.writes,
+    phase: task.phase,
+    forMs: Math.max(0, now - (task.decisions.findLast((decision) => decision.verdict === 'run')?.at ?? task.since)),
+    waiting: [...(state.watchers.get(`holder:${task.id}`) ?? [])],
+    ...(fence ? { fence: `${fence.epoch}.${fence.number}` } : {}),
+    ...(task.phase === 'running' && leaseUntil !== undefined ? { leaseLeftMs: Math.max(0, leaseUntil - now) } : {}),
+    ...(restUntil === undefined ? {} : { restingMs: Math.max(0, restUntil - now) }),
+    ...(task.by ? { by: task.by } : {}),
+    ...(task.note ? { note: task.note } : {}),
+  };
+}
+
+export interface Story {
+  task: TaskLine;
+  decisions: Decision[];
+  beside: string[];
+  waiting: string[];
+}
+
+/** All that was decided about a task, or about a person's claim, oldest first. */
+export function storyOf(state: State, id: string, now: number): Story | undefined {
+  const task = state.tasks.get(id);
+  if (!task) return undefined;
+  const waiting = [...(state.watchers.get(`holder:${id}`) ?? []), ...(state.watchers.get(`task:${id}`) ?? [])];
+  return { task: lineOf(task, now), decisions: task.decisions, beside: task.beside, waiting };
+}

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,7 +47,10 @@ const IP = '127.0.0.1';
 const START_MS = 60_000;
 const STOP_SECONDS = 5;
 const PORT_TRIES = 5;
-const TAIL_CHARS = 8_000;
+/** Of the output, what an error shows: the beginning has the cause, the end of a Go panic only its stack. */
+const HEAD_CHARS = 3_000;
+const TAIL_CHARS = 3_000;
+const PORT_TAKEN = /:(\d+): bind: address already in use/;
 
 /** Without these the dev server throttles itself: 84 ms instead of 9 ms a step. One host needs one partition. */
 const DYNAMIC_CONFIG = [
@@ -90,7 +93,7 @@ export async function startTemporalServer(opts: TemporalServerOptions): Promise<
     const ports = await choosePorts(opts);
     const server = new GuardedServer(path, serverArgs(opts, ports), opts.logFile);
     try {
-      await server.answers(ports.port, namespace);
+      await server.answers(ports, namespace);
     } catch (error) {
       await server.stop();
       if (attempt < PORT_TRIES && server.lostAPortRace(fixedPorts(opts))) continue;
@@ -137,34 +140,41 @@ function fixedPorts(opts: TemporalServerOptions): number[] {
   return [opts.port, opts.uiPort].filter((port) => port !== undefined);
 }
 
+/** Takes both ports for a moment, so that random ones differ and a taken one is told before a server starts. */
 async function choosePorts(opts: TemporalServerOptions): Promise<Ports> {
-  const [port, ui] = await Promise.all([holdPort(opts.port ?? 0), holdPort(opts.uiPort ?? 0)]);
-  await Promise.all([port.release(), ui.release()]);
-  return { port: port.number, uiPort: ui.number };
+  const holders: Server[] = [];
+  try {
+    const port = await holdPort(opts.port ?? 0, holders);
+    return { port, uiPort: await holdPort(opts.uiPort ?? 0, holders) };
+  } finally {
+    await Promise.all(holders.map((holder) => new Promise((closed) => holder.close(closed))));
+  }
 }
 
-/** Takes the port for a moment, so that two random ones differ and a taken one is told before a server starts. */
-function holdPort(wanted: number): Promise<{ number: number; release: () => Promise<void> }> {
+function holdPort(wanted: number, holders: Server[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const holder = createServer();
-    holder.once('error', (error: NodeJS.ErrnoException) => {
-      const why = error.code === 'EADDRINUSE' ? 'another program uses it' : error.message;
-      reject(
-        new Error(`The Temporal server cannot have port ${wanted} on ${IP}: ${why}. Choose another port.`),
-      );
-    });
+    holder.once('error', (error: NodeJS.ErrnoException) => reject(new Error(portTrouble(wanted, error))));
     holder.listen(wanted, IP, () => {
+      holders.push(holder);
       const bound = holder.address();
-      const number = bound !== null && typeof bound === 'object' ? bound.port : wanted;
-      resolve({ number, release: () => new Promise((closed) => holder.close(() => closed())) });
+      resolve(bound !== null && typeof bound === 'object' ? bound.port : wanted);
     });
   });
+}
+
+function portTrouble(wanted: number, error: NodeJS.ErrnoException): string {
+  if (wanted === 0) return `No free port on ${IP} for the Temporal server: ${error.message}`;
+  const why = error.code === 'EADDRINUSE' ? 'another program uses it' : error.message;
+  return `The Temporal server cannot have port ${wanted} on ${IP}: ${why}. Choose another port.`;
 }
 
 /** A server process under its guard, from spawn to death. */
 class GuardedServer {
   pid: number | undefined;
+  private head = '';
   private tail = '';
+  private takenPort: number | undefined;
   /** Why it ended, once it has. */
   private ended: string | undefined;
   private stopping: Promise<void> | undefined;
@@ -194,25 +204,24 @@ class GuardedServer {
     });
   }
 
-  /** Resolves when the namespace can be described through gRPC; rejects when the server ends or time runs out. */
-  async answers(port: number, namespace: string): Promise<void> {
+  /** Resolves when gRPC describes the namespace and the Web UI answers; rejects at the server's end or after a minute. */
+  async answers({ port, uiPort }: Ports, namespace: string): Promise<void> {
     const banner = new RegExp(`Server:\\s+\\S+:${port}\\b`);
     const deadline = Date.now() + START_MS;
     while (Date.now() < deadline && this.ended === undefined) {
       // The server prints it when it has bound its ports: before that, whoever answers may be a stranger.
-      if (banner.test(this.tail) && (await describes(`${IP}:${port}`, namespace))) {
-        if (this.ended === undefined) return;
-      }
+      const ready =
+        banner.test(this.head) && (await describes(`${IP}:${port}`, namespace)) && (await showsUi(uiPort));
+      if (ready && this.ended === undefined) return;
       await Promise.race([sleep(25), this.dead]);
     }
     const why = this.ended === undefined ? `did not answer in ${START_MS / 1000} s` : `ended (${this.ended})`;
-    throw new Error(`The Temporal server ${why}. Its last output:\n${this.tail.trim() || '(none)'}`);
+    throw new Error(`The Temporal server ${why}. Its last output:\n${this.output()}`);
   }
 
   /** The ports the server chose by itself can be taken too; asking again helps unless a fixed port is the trouble. */
   lostAPortRace(fixed: number[]): boolean {
-    const taken = /:(\d+): bind: address already in use/.exec(this.tail);
-    return taken !== null && !fixed.includes(Number(taken[1]));
+    return this.takenPort !== undefined && !fixed.includes(this.takenPort);
   }
 
   onUnexpectedEnd(tell: (why: string) => void): void {
@@ -243,8 +252,17 @@ class GuardedServer {
   }
 
   private keep(chunk: Buffer): void {
-    this.tail = (this.tail + chunk.toString()).slice(-TAIL_CHARS);
+    const text = chunk.toString();
+    const room = HEAD_CHARS - this.head.length;
+    this.head += text.slice(0, room);
+    this.tail = (this.tail + text.slice(room)).slice(-TAIL_CHARS);
+    this.takenPort ??= Number(PORT_TAKEN.exec(text)?.[1]) || undefined;
     this.logFile?.write(chunk);
+  }
+
+  private output(): string {
+    const all = this.tail.length < TAIL_CHARS ? this.head + this.tail : `${this.head}\n[…]\n${this.tail}`;
+    return all.trim() || '(none)';
   }
 
   private killGroup(): void {
@@ -289,4 +307,12 @@ async function describes(address: string, namespace: string): Promise<boolean> {
   } finally {
     await connection?.close();
   }
+}
+
+/** It binds its port last, and ends the whole server when it cannot. */
+async function showsUi(port: number): Promise<boolean> {
+  return await fetch(`http://${IP}:${port}/`, { signal: AbortSignal.timeout(2000) }).then(
+    (response) => response.ok,
+    () => false,
+  );
 }

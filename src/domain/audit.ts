@@ -18,7 +18,13 @@ export interface AuditInput {
 
 /** What was violated, a sentence each; empty when all held. */
 export function audit(input: AuditInput): string[] {
-  return [...outcomes(input), ...exclusion(input.packets), ...order(input.packets), ...limits(input), ...landings(input)];
+  return [
+    ...outcomes(input),
+    ...exclusion(input.packets),
+    ...order(input.packets),
+    ...limits(input),
+    ...landings(input),
+  ];
 }
 
 /** Invariant 5: exactly one outcome with a reason code for each task. */
@@ -26,8 +32,12 @@ function outcomes({ submitted, packets }: AuditInput): string[] {
   const lives = new Map<string, number>();
   for (const packet of packets) lives.set(packet.task, (lives.get(packet.task) ?? 0) + 1);
   return [
-    ...submitted.filter((task) => !lives.has(task)).map((task) => `${task} has no change packet, so no outcome`),
-    ...packets.filter((packet) => !packet.outcome.code).map((packet) => `${packet.task} ended without a reason code`),
+    ...submitted
+      .filter((task) => !lives.has(task))
+      .map((task) => `${task} has no change packet, so no outcome`),
+    ...packets
+      .filter((packet) => !packet.outcome.code)
+      .map((packet) => `${packet.task} ended without a reason code`),
   ];
 }
 
@@ -74,7 +84,9 @@ function order(packets: Packet[]): string[] {
         return [`${packet.task} ran though ${edge.task} was ${upstream.outcome.kind}`];
       }
       const ended = upstream.decisions.at(-1);
-      return ended && comparable(packet, upstream) && ended.seq > ran.seq ? [`${packet.task} ran before ${edge.task} had ended`] : [];
+      return ended && comparable(packet, upstream) && ended.seq > ran.seq
+        ? [`${packet.task} ran before ${edge.task} had ended`]
+        : [];
     });
   });
 }
@@ -88,7 +100,8 @@ function limits({ packets, ceiling, maxRunning }: AuditInput): string[] {
   for (const { packet, decision } of events) {
     if (decision.verdict === 'run') running.set(packet.task, packet.role);
     else if (frees(packet, decision)) running.delete(packet.task);
-    if (running.size > ceiling) return [`${running.size} agents ran at once, more than the ceiling of ${ceiling}`];
+    if (running.size > ceiling)
+      return [`${running.size} agents ran at once, more than the ceiling of ${ceiling}`];
     for (const [role, most] of Object.entries(maxRunning)) {
       const count = [...running.values()].filter((other) => other === role).length;
       if (count > most) return [`${count} agents of role ${role} ran at once, more than ${most}`];
@@ -115,14 +128,22 @@ function landings({ packets, ledger }: AuditInput): string[] {
     landed.set(entry.landing, entry);
   }
   const perTask = new Map<string, LedgerEntry[]>();
-  for (const entry of landed.values()) perTask.set(entry.task ?? '', [...(perTask.get(entry.task ?? '') ?? []), entry]);
+  for (const entry of landed.values())
+    perTask.set(entry.task ?? '', [...(perTask.get(entry.task ?? '') ?? []), entry]);
   for (const packet of packets) {
     const entries = perTask.get(packet.task) ?? [];
-    const mine = entries.filter((entry) => packet.attempts.some((attempt) => sameFence(attempt.fence, entry.fence)));
+    const mine = entries.filter((entry) =>
+      packet.attempts.some((attempt) => sameFence(attempt.fence, entry.fence)),
+    );
     if (packet.outcome.kind === 'landed') {
-      if (mine.length !== 1) found.push(`${packet.task} landed, but the ledger has ${mine.length} entries for it`);
-      else if (mine[0]?.to !== packet.outcome.commit) found.push(`${packet.task} landed as ${packet.outcome.commit}, the ledger says ${mine[0]?.to}`);
-    } else if (mine.length > 0 && !ledger.some((entry) => entry.kind === 'rolled-back' && entry.landing === mine[0]?.landing)) {
+      if (mine.length !== 1)
+        found.push(`${packet.task} landed, but the ledger has ${mine.length} entries for it`);
+      else if (mine[0]?.to !== packet.outcome.commit)
+        found.push(`${packet.task} landed as ${packet.outcome.commit}, the ledger says ${mine[0]?.to}`);
+    } else if (
+      mine.length > 0 &&
+      !ledger.some((entry) => entry.kind === 'rolled-back' && entry.landing === mine[0]?.landing)
+    ) {
       found.push(`${packet.task} ${packet.outcome.kind}, but the ledger says that it landed`);
     }
   }

@@ -9,7 +9,9 @@ export const Duration = z
   .regex(DURATION, 'a duration such as "30s", "10m" or "2h"')
   .transform((text) => parseDuration(text) ?? 0);
 
-export const Name = z.string().regex(NAME, 'a name: letters, digits, ".", "_" and "-", at most 80, starting with a letter or digit');
+export const Name = z
+  .string()
+  .regex(NAME, 'a name: letters, digits, ".", "_" and "-", at most 80, starting with a letter or digit');
 
 /** `git check-ref-format --branch`, as far as it can be told from the text alone. */
 const Branch = z
@@ -22,18 +24,32 @@ const Branch = z
 const VariableName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable');
 
 export const Retry = z.strictObject({
-  attempts: z.int().min(1).max(50).default(2).describe('How often a task is tried at most, the first time included.'),
-  backoff: Duration.prefault('10s').describe('Wait before the second attempt; doubles with each further one.'),
+  attempts: z
+    .int()
+    .min(1)
+    .max(50)
+    .default(2)
+    .describe('How often a task is tried at most, the first time included.'),
+  backoff: Duration.prefault('10s').describe(
+    'Wait before the second attempt; doubles with each further one.',
+  ),
   maxBackoff: Duration.prefault('5m').describe('The longest wait between two attempts.'),
 });
 export type Retry = z.infer<typeof Retry>;
 
 const Repository = z.strictObject({
-  url: z.string().min(1).describe('Where the shared repository is: any URL or path that git can fetch from and push to. Relative paths start at this file.'),
+  url: z
+    .string()
+    .min(1)
+    .describe(
+      'Where the shared repository is: any URL or path that git can fetch from and push to. Relative paths start at this file.',
+    ),
   branch: Branch.default('main').describe('The shared branch.'),
 });
 
-const Command = z.union([z.string().min(1), z.array(z.string()).min(1)]).describe('A shell command line, or a list: program and arguments.');
+const Command = z
+  .union([z.string().min(1), z.array(z.string()).min(1)])
+  .describe('A shell command line, or a list: program and arguments.');
 
 const Deploy = z.strictObject({
   command: Command,
@@ -41,29 +57,57 @@ const Deploy = z.strictObject({
 });
 
 const Surface = z.strictObject({
-  url: z.url({ protocol: /^https?$/, error: 'an http or https address' }).describe('The page the public sees.'),
-  contains: z.string().min(1).default('{commit}').describe('What the page must hold; {commit} is the commit that was landed.'),
+  url: z
+    .url({ protocol: /^https?$/, error: 'an http or https address' })
+    .describe('The page the public sees.'),
+  contains: z
+    .string()
+    .min(1)
+    .default('{commit}')
+    .describe('What the page must hold; {commit} is the commit that was landed.'),
   within: Duration.prefault('1m').describe('How long the page may take to show it.'),
 });
 
 const Role = z.strictObject({
   resources: z
-    .array(z.string().regex(/^branch:[A-Za-z0-9][A-Za-z0-9._-]*$/, '"branch:" and the name of a repository above'))
+    .array(
+      z.string().regex(/^branch:[A-Za-z0-9][A-Za-z0-9._-]*$/, '"branch:" and the name of a repository above'),
+    )
     .length(1, 'exactly one resource, "branch:" and the name of a repository above')
     .describe('What this role alone may write. A branch has one role.'),
-  maxRunning: z.int().min(1).optional().describe("How many of the role's tasks may run at once; the ceiling when left out."),
-  verify: z.array(Command).default([]).describe('Run on the exact tree before it is pushed; each must exit with 0.'),
+  maxRunning: z
+    .int()
+    .min(1)
+    .optional()
+    .describe("How many of the role's tasks may run at once; the ceiling when left out."),
+  verify: z
+    .array(Command)
+    .default([])
+    .describe('Run on the exact tree before it is pushed; each must exit with 0.'),
   verifyTimeout: Duration.prefault('30m'),
   deploy: Deploy.optional().describe('Run after the push, from a checkout of the landed commit.'),
   surface: Surface.optional().describe('How to see that the deploy reached the public.'),
-  passEnv: z.array(VariableName).default([]).describe("Variables of the worker's host that verify and deploy commands see."),
+  passEnv: z
+    .array(VariableName)
+    .default([])
+    .describe("Variables of the worker's host that verify and deploy commands see."),
 });
 
 const Agent = z.strictObject({
-  command: Command.describe('What runs the agent, in its clone. The prompt is in $SIGNALBOX_PROMPT and in the file $SIGNALBOX_PROMPT_FILE.'),
-  passEnv: z.array(VariableName).default([]).describe("Variables of the worker's host that the agent sees, beside PATH, the locale and the time zone."),
+  command: Command.describe(
+    'What runs the agent, in its clone. The prompt is in $SIGNALBOX_PROMPT and in the file $SIGNALBOX_PROMPT_FILE.',
+  ),
+  passEnv: z
+    .array(VariableName)
+    .default([])
+    .describe(
+      "Variables of the worker's host that the agent sees, beside PATH, the locale and the time zone.",
+    ),
   timeout: Duration.prefault('2h').describe('The longest one attempt may take.'),
-  checkout: z.boolean().default(true).describe("false leaves the clone's working tree empty: for agents that write commits themselves."),
+  checkout: z
+    .boolean()
+    .default(true)
+    .describe("false leaves the clone's working tree empty: for agents that write commits themselves."),
 });
 export type AgentKind = z.infer<typeof Agent>;
 
@@ -71,12 +115,26 @@ export const Config = z
   .strictObject({
     fleet: Name.describe('The name of this fleet: part of every workflow id.'),
     repositories: z.record(Name, Repository).describe('The shared repositories by name.'),
-    roles: z.record(Name, Role).default({}).describe('The writers. A task names its role; one without a role is read-only.'),
+    roles: z
+      .record(Name, Role)
+      .default({})
+      .describe('The writers. A task names its role; one without a role is read-only.'),
     agents: z.record(Name, Agent).describe('The kinds of agent that a task can name.'),
-    ceiling: z.int().min(1).max(10_000).default(8).describe('How many agents may run at once in the whole fleet.'),
-    lease: Duration.prefault('30m').describe('How long a claim is held without a sign of life from its agent.'),
-    lockDelay: Duration.prefault('30s').describe('How long the paths of a holder that died rest before they are granted again.'),
-    planTimeout: Duration.prefault('10m').describe('How long an incomplete plan, or an unknown upstream, is waited for.'),
+    ceiling: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .default(8)
+      .describe('How many agents may run at once in the whole fleet.'),
+    lease: Duration.prefault('30m').describe(
+      'How long a claim is held without a sign of life from its agent.',
+    ),
+    lockDelay: Duration.prefault('30s').describe(
+      'How long the paths of a holder that died rest before they are granted again.',
+    ),
+    planTimeout: Duration.prefault('10m').describe(
+      'How long an incomplete plan, or an unknown upstream, is waited for.',
+    ),
     retry: Retry.prefault({}),
     issues: z
       .record(z.string().min(1), z.enum(['cancel', 'hold', 'go']))
@@ -84,20 +142,29 @@ export const Config = z
       .describe("What a tracker's issue state means for its tasks; any other state lets them go on."),
   })
   .superRefine((config, ctx) => {
-    const complain = (path: (string | number)[], message: string) => ctx.addIssue({ code: 'custom', path, message });
-    if (Object.keys(config.repositories).length === 0) complain(['repositories'], 'at least one repository is needed');
+    const complain = (path: (string | number)[], message: string) =>
+      ctx.addIssue({ code: 'custom', path, message });
+    if (Object.keys(config.repositories).length === 0)
+      complain(['repositories'], 'at least one repository is needed');
     if (Object.keys(config.agents).length === 0) complain(['agents'], 'at least one kind of agent is needed');
     const writerOf = new Map<string, string>();
     for (const [role, { resources, surface, deploy }] of Object.entries(config.roles)) {
       const repository = resources[0]?.slice('branch:'.length) ?? '';
       const target = config.repositories[repository];
       if (!target) {
-        complain(['roles', role, 'resources', 0], `no repository is called "${repository}"; there are: ${Object.keys(config.repositories).join(', ')}`);
+        complain(
+          ['roles', role, 'resources', 0],
+          `no repository is called "${repository}"; there are: ${Object.keys(config.repositories).join(', ')}`,
+        );
         continue;
       }
       const branch = `${target.url} ${target.branch}`;
       const other = writerOf.get(branch);
-      if (other) complain(['roles', role, 'resources', 0], `branch "${target.branch}" of ${target.url} already has the role "${other}": one branch, one writer`);
+      if (other)
+        complain(
+          ['roles', role, 'resources', 0],
+          `branch "${target.branch}" of ${target.url} already has the role "${other}": one branch, one writer`,
+        );
       writerOf.set(branch, role);
       if (surface && !deploy) complain(['roles', role, 'surface'], 'a surface check needs a deploy');
     }
@@ -119,7 +186,8 @@ export const Rules = z.object({
 export type Rules = z.infer<typeof Rules>;
 
 /** The repository that a role writes. */
-export const roleRepository = (role: { resources: string[] }): string => (role.resources[0] ?? '').slice('branch:'.length);
+export const roleRepository = (role: { resources: string[] }): string =>
+  (role.resources[0] ?? '').slice('branch:'.length);
 
 export function rulesOf(config: Config): Rules {
   const { fleet, ceiling, lease, lockDelay, planTimeout, retry, issues } = config;

@@ -42,7 +42,8 @@ export class Deadlines {
     let i = 0;
     for (let left = 1; left < heap.length; left = 2 * i + 1) {
       const right = left + 1;
-      const least = right < heap.length && (heap[right] as Deadline).at < (heap[left] as Deadline).at ? right : left;
+      const least =
+        right < heap.length && (heap[right] as Deadline).at < (heap[left] as Deadline).at ? right : left;
       if ((heap[least] as Deadline).at >= deadline.at) break;
       heap[i] = heap[least] as Deadline;
       i = least;

@@ -3,9 +3,9 @@
 // who has to be told.
 
 import type { Rules } from './config.js';
-import { compareFences, type Fence, sameFence } from './fence.js';
-import { findCycle } from './graph.js';
+import { compareFences, earlierLife, type Fence, sameFence } from './fence.js';
 import { arrivedOf, settle } from './grant.js';
+import { findCycle } from './graph.js';
 import type {
   CancelRequest,
   HandReport,
@@ -13,29 +13,54 @@ import type {
   LandingResult,
   Message,
   Outcome,
+  TaskFacts,
   TaskReport,
   WorkerReport,
   WriterReport,
 } from './messages.js';
 import type { Evidence, ReasonCode } from './reasons.js';
-import { addTo, countRunning, indexTask, patternsOf, type State, type TaskRecord } from './state.js';
-import { end, forgetEnded, landingId, landingOnHold, leave, record, release, requeue, stop, type Taken, wake } from './transitions.js';
+import {
+  addTo,
+  countRunning,
+  indexTask,
+  patternsOf,
+  removeFrom,
+  type State,
+  type TaskRecord,
+} from './state.js';
+import {
+  end,
+  forgetEnded,
+  freeAt,
+  landingId,
+  landingOnHold,
+  leave,
+  lostSight,
+  record,
+  release,
+  requeue,
+  stop,
+  type Taken,
+  wake,
+  wakeDependents,
+} from './transitions.js';
 
 export type Event =
   | Message
   /** Time has passed. */
   | { kind: 'tick' }
-  /** The configuration in force has changed. */
-  | { kind: 'rules'; rules: Rules }
   /** A survey of Temporal: tasks and writers (`writer:role`) that are alive. `last`: no further one is coming. */
   | { kind: 'surveyed'; live: string[]; last: boolean }
-  /** A task's workflow is closed, though no outcome was given to this life of it. */
-  | { kind: 'gone'; task: string; life?: string }
   /** Looked up in Temporal: outcomes of tasks and how many tasks of a plan were ever started. */
-  | { kind: 'found'; outcomes: { task: string; outcome: Outcome['kind']; role?: string }[]; plans: { plan: string; count: number }[] };
+  | {
+      kind: 'found';
+      outcomes: { task: string; outcome: Outcome['kind']; role?: string }[];
+      plans: { plan: string; count: number }[];
+    };
 
-/** The branch may move under one landing so many times before that counts as a failure. */
-const LANDING_RETRIES = 5;
+/** What is not the agent's failure does not use up its attempts, up to so many times. */
+const EXCUSED: ReadonlySet<ReasonCode> = new Set(['LANDING_CONFLICT', 'WORKER_LOST', 'CLAIM_LOST']);
+const MOST_EXCUSED = 10;
 
 export function decide(state: State, event: Event, now: number): Taken[] {
   const taken = [...expire(state, now), ...apply(state, event, now), ...settle(state, now)];
@@ -59,7 +84,7 @@ function apply(state: State, event: Event, now: number): Taken[] {
     case 'worker':
       return onWorker(state, event, now);
     case 'rules':
-      return onRules(state, event.rules);
+      return onRules(state, event.rules, now);
     case 'surveyed':
       return onSurvey(state, event.live, event.last);
     case 'gone':
@@ -76,7 +101,7 @@ function apply(state: State, event: Event, now: number): Taken[] {
 function onTask(state: State, report: TaskReport, now: number): Taken[] {
   const known = state.tasks.get(report.id);
   if (known && known.life !== report.life) {
-    if (known.pastLives.includes(report.life)) return [];
+    if (known.pastLives.includes(report.life) || earlierLife(report.life, known.life)) return [];
     return [...supersede(state, known, now), ...arrive(state, report, known, now)];
   }
   if (!known) return arrive(state, report, undefined, now);
@@ -97,7 +122,6 @@ const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } 
 /** A task that is new to this coordinator, or a new life of one. */
 function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefined, now: number): Taken[] {
   const { facts } = report;
-  const repository = (facts.role ? state.rules.roles[facts.role]?.repository : facts.repository) ?? state.rules.defaultRepository;
   const task: TaskRecord = {
     id: report.id,
     kind: 'task',
@@ -106,12 +130,12 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
     seen: report.number,
     plan: report.plan,
     facts,
-    repository,
+    repository: repositoryOf(state.rules, facts),
     arrived: ++state.arrivals,
     phase: 'held',
     since: now,
     attempt: report.attempt,
-    landingRetries: 0,
+    excused: 0,
     holds: false,
     decisions: [],
     beside: [],
@@ -125,23 +149,28 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
   return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;
 }
 
-/** The earlier life is over. Claims that an agent of it may still use rest under a name of their own. */
+const repositoryOf = (rules: Rules, facts: TaskFacts): string =>
+  (facts.role ? rules.roles[facts.role]?.repository : facts.repository) ?? rules.defaultRepository;
+
+/** The earlier life is over. What is left of it, claims that rest or a landing under way, goes on under a name of its own. */
 function supersede(state: State, task: TaskRecord, now: number): Taken[] {
   const taken = task.phase === 'ended' ? [] : onGone(state, task.id, task.life, now);
   const ended = state.endedOrder.indexOf(task.id);
   if (ended >= 0) state.endedOrder.splice(ended, 1);
-  if (task.holds) {
-    const rest = { ...task, id: `${task.id}~${task.life.slice(0, 8)}`, plan: { id: `~${task.plan.id}` } };
-    const { restUntil } = task;
+  const packet = state.due.packets.delete(task.id);
+  if (task.holds || task.phase !== 'ended' || packet) {
+    const rest = { ...task, id: pastId(task.id, task.life), plan: { id: `~${task.plan.id}` } };
     release(state, task);
-    rest.phase = 'ended';
-    rest.holds = true;
-    rest.gone = true;
-    rest.restUntil = restUntil ?? now + state.rules.lease + state.rules.lockDelay;
+    for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
+    if (task.facts.issue) removeFrom(state.byIssue, task.facts.issue, task.id);
+    if (task.facts.role) removeFrom(state.landing, task.facts.role, task.id);
     indexTask(state, rest);
+    if (packet) state.due.packets.add(rest.id);
   }
   return taken;
 }
+
+const pastId = (id: string, life: string): string => `${id}~${life}`;
 
 function joinPlan(state: State, report: TaskReport, now: number): void {
   const { id, size } = report.plan;
@@ -170,7 +199,9 @@ function refuseCycle(state: State, task: TaskRecord, now: number): Taken[] {
   const queue = [task.id];
   for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
     if (reach.has(id)) continue;
-    const upstreams = state.tasks.get(id)?.facts.after.map((edge) => edge.task) ?? [];
+    const member = state.tasks.get(id);
+    // Nobody waits for the upstreams of a task that has ended.
+    const upstreams = member?.phase === 'ended' ? [] : (member?.facts.after.map((edge) => edge.task) ?? []);
     reach.set(id, upstreams);
     queue.push(...upstreams);
   }
@@ -178,7 +209,9 @@ function refuseCycle(state: State, task: TaskRecord, now: number): Taken[] {
   if (!cycle) return [];
   return cycle.slice(1).flatMap((id) => {
     const member = state.tasks.get(id);
-    return member ? cancelTask(state, member, { code: 'GRAPH_CYCLE', evidence: { text: cycle.join(' -> ') } }, now) : [];
+    return member
+      ? cancelTask(state, member, { code: 'GRAPH_CYCLE', evidence: { text: cycle.join(' -> ') } }, now)
+      : [];
   });
 }
 
@@ -199,20 +232,38 @@ function follow(state: State, task: TaskRecord, report: TaskReport, now: number)
 function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
   state.epoch = Math.max(state.epoch, fence.epoch + 1);
   const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
-  const dead = report.at === 'stopped' && report.result?.dead === true;
+  const { result } = report;
+  const dead = report.at === 'stopped' && result?.dead === true;
   leave(state, task);
   task.attempt = report.attempt;
   task.fence = fence;
   task.phase = 'running';
   task.since = now;
   countRunning(state, task, 1);
-  if (overlap && !dead) return [stop(state, task, 'retry', 'CLAIM_LOST', { holder: overlap.holder, path: overlap.ours }, now)];
-  if (overlap) return fail(state, task, 'CLAIM_LOST', { holder: overlap.holder, path: overlap.ours }, false, true, now);
+  if (overlap) {
+    const lost = { holder: overlap.holder, path: overlap.ours };
+    if (report.at === 'stopped' && result?.kind === 'commits' && task.facts.role) {
+      // It may have been handed over, and may have landed: its writer knows.
+      const taken = land(state, task, task.facts.role, result, now);
+      task.ordered = true;
+      task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence: lost };
+      return [...taken, record(state, task, 'retry', 'CLAIM_LOST', lost, now)];
+    }
+    if (dead) return fail(state, task, 'CLAIM_LOST', lost, false, true, now);
+    return [stop(state, task, 'retry', 'CLAIM_LOST', lost, now)];
+  }
   if (!task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
   task.holds = true;
   task.leaseUntil = now + state.rules.lease;
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
-  return report.at === 'stopped' ? stopped(state, task, report, now) : [];
+  const taken = report.at === 'stopped' ? stopped(state, task, report, now) : [];
+  if (taken.some(({ verdict }) => verdict === 'land')) {
+    // The earlier coordinator may have handed it over: only the writer can withdraw it.
+    task.ordered = true;
+    // From now on it must believe no other.
+    state.due.standings.add(task.id);
+  }
+  return taken;
 }
 
 /** The attempt is over, and nobody had asked for that. */
@@ -221,18 +272,30 @@ function stopped(state: State, task: TaskRecord, report: TaskReport, now: number
   if (!result) return [];
   if (result.kind === 'failed') {
     const evidence = result.text ? { text: result.text } : {};
-    if (result.code === 'CANCELLED_BY_REQUEST') return [end(state, task, { kind: 'cancelled', code: result.code }, evidence, result.dead, now)];
+    if (result.code === 'CANCELLED_BY_REQUEST')
+      return [end(state, task, { kind: 'cancelled', code: result.code }, evidence, result.dead, now)];
     return fail(state, task, result.code, evidence, result.final === true, result.dead, now);
   }
   if (result.kind === 'done' || !task.facts.role) {
     return [end(state, task, { kind: 'finished', code: 'FINISHED' }, {}, result.dead, now)];
   }
+  return land(state, task, task.facts.role, result, now);
+}
+
+function land(
+  state: State,
+  task: TaskRecord,
+  role: string,
+  result: NonNullable<TaskRecord['result']>,
+  now: number,
+): Taken[] {
+  if (!result.dead) lostSight(task, now);
   leave(state, task);
   task.phase = 'landing';
   task.since = now;
   task.result = result;
-  addTo(state.landing, task.facts.role, task.id);
-  state.due.orders.add(task.facts.role);
+  addTo(state.landing, role, task.id);
+  state.due.orders.add(role);
   const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
   // The task knows that it lands; no message is owed.
   state.due.standings.delete(task.id);
@@ -245,30 +308,60 @@ function stopped(state: State, task: TaskRecord, report: TaskReport, now: number
 /** The agent was told to end and has ended. Whatever it brought stays under its attempt's ref and does not land. */
 function stoppedOnDemand(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
   const dead = report.result?.dead === true;
-  const { verdict, code, evidence } = task.stop ?? { verdict: 'cancel', code: 'CANCELLED_BY_REQUEST' as const, evidence: {} };
+  const { verdict, code, evidence } = task.stop ?? {
+    verdict: 'cancel',
+    code: 'CANCELLED_BY_REQUEST' as const,
+    evidence: {},
+  };
   if (verdict === 'cancel') return [end(state, task, { kind: 'cancelled', code }, evidence, dead, now)];
-  if (dead) release(state, task);
+  if (dead && freeAt(state, task) <= now) release(state, task);
   return fail(state, task, code, evidence, false, dead, now);
 }
 
 /** An attempt failed: another one after a wait, as long as there are any left. The claims stay pinned meanwhile. */
-function fail(state: State, task: TaskRecord, code: ReasonCode, evidence: Evidence, final: boolean, dead: boolean, now: number): Taken[] {
+function fail(
+  state: State,
+  task: TaskRecord,
+  code: ReasonCode,
+  evidence: Evidence,
+  final: boolean,
+  dead: boolean,
+  now: number,
+): Taken[] {
   const rule = { ...state.rules.retry, ...task.facts.retry };
-  if (final || task.attempt >= rule.attempts) return [end(state, task, { kind: 'failed', code }, evidence, dead, now)];
-  const wait = Math.min(rule.backoff * 2 ** (task.attempt - 1), rule.maxBackoff);
+  const excused = EXCUSED.has(code) && task.excused < MOST_EXCUSED;
+  const failures = task.attempt - task.excused;
+  if (final || (!excused && failures >= rule.attempts)) {
+    return [end(state, task, { kind: 'failed', code }, evidence, dead, now)];
+  }
+  if (excused) task.excused += 1;
+  if (!dead) lostSight(task, now);
+  const wait = excused ? 0 : Math.min(rule.backoff * 2 ** (failures - 1), rule.maxBackoff);
   leave(state, task);
   delete task.stop;
   task.phase = 'backoff';
   task.since = now;
   task.backoffUntil = now + wait;
   state.deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
-  const taken = record(state, task, 'retry', code, { ...evidence, duration: wait, attempt: task.attempt + 1 }, now);
+  const taken = record(
+    state,
+    task,
+    'retry',
+    code,
+    { ...evidence, duration: wait, attempt: task.attempt + 1 },
+    now,
+  );
   task.attempt += 1;
   return [taken];
 }
 
 /** Cancelling is: told to stop, seen dead, and only then released; a landing is withdrawn by its writer. */
-function cancelTask(state: State, task: TaskRecord, why: { code: ReasonCode; evidence: Evidence }, now: number): Taken[] {
+function cancelTask(
+  state: State,
+  task: TaskRecord,
+  why: { code: ReasonCode; evidence: Evidence },
+  now: number,
+): Taken[] {
   const { code, evidence } = why;
   switch (task.phase) {
     case 'held':
@@ -280,7 +373,7 @@ function cancelTask(state: State, task: TaskRecord, why: { code: ReasonCode; evi
       if (task.stop?.verdict === 'cancel') return [];
       return [stop(state, task, 'cancel', code, evidence, now)];
     case 'landing':
-      if (task.stop) return [];
+      if (task.stop?.verdict === 'cancel') return [];
       if (!task.ordered) return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
       task.stop = { verdict: 'cancel', code, evidence };
       if (task.facts.role) state.due.orders.add(task.facts.role);
@@ -310,27 +403,33 @@ function onGone(state: State, id: string, life: string | undefined, now: number)
 function onWriter(state: State, report: WriterReport, now: number): Taken[] {
   const known = state.roles.get(report.role);
   if (known && known.life === report.life && report.number <= known.seen) return [];
-  state.roles.set(report.role, { life: report.life, seen: report.number, ...(report.frozen ? { frozen: report.frozen } : {}) });
+  if (known && earlierLife(report.life, known.life)) return [];
+  state.roles.set(report.role, {
+    life: report.life,
+    seen: report.number,
+    ...(report.frozen ? { frozen: report.frozen } : {}),
+  });
   heard(state, `writer:${report.role}`);
   if (known?.frozen && !report.frozen) wake(state, `role:${report.role}`);
-  // A writer of a new life knows nothing of what the former was told.
-  if (known && known.life !== report.life) state.due.orders.add(report.role);
-  return report.results.flatMap((result) => onLanding(state, report.role, result, now));
+  // It may have missed its orders, or have them from an earlier coordinator or in an earlier life: say them once more.
+  state.due.orders.add(report.role);
+  return report.results.flatMap((result) => onLanding(state, result, now));
 }
 
-function onLanding(state: State, role: string, result: LandingResult, now: number): Taken[] {
-  state.due.orders.add(role);
-  const task = state.tasks.get(result.id.slice(0, result.id.lastIndexOf('#')));
-  if (!task || task.phase !== 'landing' || landingId(task) !== result.id) return [];
+function onLanding(state: State, result: LandingResult, now: number): Taken[] {
+  const task = [...livesOf(state, result.id.slice(0, result.id.lastIndexOf('#')))].find(
+    (life) => life.phase === 'landing' && landingId(life) === result.id,
+  );
+  if (!task) return [];
   switch (result.kind) {
     case 'landed': {
       const evidence = { commit: result.commit };
-      return [end(state, task, { kind: 'landed', code: 'LANDED', commit: result.commit }, evidence, true, now)];
+      return [
+        end(state, task, { kind: 'landed', code: 'LANDED', commit: result.commit }, evidence, true, now),
+      ];
     }
-    case 'withdrawn': {
-      const { code, evidence } = task.stop ?? { code: 'CANCELLED_BY_REQUEST' as const, evidence: {} };
-      return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
-    }
+    case 'withdrawn':
+      return withdrawn(state, task, task.stop ?? { verdict: 'cancel', code: 'CANCELLED_BY_REQUEST' }, now);
     case 'rolled-back':
       return [end(state, task, { kind: 'failed', code: result.code }, { text: result.text }, true, now)];
     case 'refused':
@@ -338,18 +437,25 @@ function onLanding(state: State, role: string, result: LandingResult, now: numbe
   }
 }
 
-function refused(state: State, task: TaskRecord, result: Extract<LandingResult, { kind: 'refused' }>, now: number): Taken[] {
-  if (task.stop) return [end(state, task, { kind: 'cancelled', code: task.stop.code }, task.stop.evidence, true, now)];
+function withdrawn(
+  state: State,
+  task: TaskRecord,
+  why: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence?: Evidence },
+  now: number,
+): Taken[] {
+  const { verdict, code, evidence = {} } = why;
+  if (verdict === 'retry') return fail(state, task, code, evidence, false, true, now);
+  return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
+}
+
+function refused(
+  state: State,
+  task: TaskRecord,
+  result: Extract<LandingResult, { kind: 'refused' }>,
+  now: number,
+): Taken[] {
+  if (task.stop) return withdrawn(state, task, task.stop, now);
   const evidence = { text: result.text };
-  if (result.code === 'LANDING_CONFLICT' && task.landingRetries < LANDING_RETRIES) {
-    task.landingRetries += 1;
-    const taken = record(state, task, 'retry', result.code, { ...evidence, attempt: task.attempt + 1 }, now);
-    task.attempt += 1;
-    // The branch moving under it is not the agent's failure: it does not use up the agent's attempts.
-    task.facts = { ...task.facts, retry: { ...task.facts.retry, attempts: (task.facts.retry?.attempts ?? state.rules.retry.attempts) + 1 } };
-    requeue(state, task, now);
-    return [taken];
-  }
   return fail(state, task, result.code, evidence, false, true, now);
 }
 
@@ -357,16 +463,11 @@ function refused(state: State, task: TaskRecord, result: Extract<LandingResult, 
 
 function onHand(state: State, report: HandReport, now: number): Taken[] {
   const known = state.tasks.get(report.id);
-  if (known && report.number <= known.seen) return [];
-  if (report.writes.length === 0) {
-    if (!known) return [];
+  if (known && (known.kind !== 'hand' || report.number <= known.seen)) return [];
+  const claims = report.writes.length > 0;
+  if (known && (known.phase !== 'ended' || !claims)) {
     known.seen = report.number;
-    if (known.phase === 'ended') return [];
-    return [end(state, known, { kind: 'finished', code: 'RELEASED' }, { by: report.by }, true, now)];
-  }
-  if (known && known.phase !== 'ended') {
-    known.seen = report.number;
-    return [];
+    return claims || known.phase === 'ended' ? [] : [letGo(state, known, report.by, now)];
   }
   const hand: TaskRecord = {
     id: report.id,
@@ -381,7 +482,7 @@ function onHand(state: State, report: HandReport, now: number): Taken[] {
     phase: 'held',
     since: now,
     attempt: 1,
-    landingRetries: 0,
+    excused: 0,
     holds: false,
     decisions: [],
     beside: [],
@@ -394,8 +495,12 @@ function onHand(state: State, report: HandReport, now: number): Taken[] {
   if (before >= 0) state.endedOrder.splice(before, 1);
   state.patterns.delete(hand.id);
   indexTask(state, hand);
-  return [];
+  // A release that came before its claim: noted, so that the claim is known to be the older word.
+  return claims ? [] : [letGo(state, hand, report.by, now)];
 }
+
+const letGo = (state: State, hand: TaskRecord, by: string, now: number): Taken =>
+  end(state, hand, { kind: 'finished', code: 'RELEASED' }, { by }, true, now);
 
 /** Issue states kept, the latest: a task submitted after its issue was closed must not start. */
 const KEPT_ISSUES = 5_000;
@@ -407,12 +512,22 @@ function onIssue(state: State, report: IssueReport, now: number): Taken[] {
   state.issues.delete(key);
   state.issues.set(key, { state: report.state, number });
   if (state.issues.size > KEPT_ISSUES) state.issues.delete(state.issues.keys().next().value as string);
+  return heedIssue(state, key, report.state, now);
+}
+
+function heedIssue(state: State, key: string, issueState: string, now: number): Taken[] {
   wake(state, `issue:${key}`);
-  const rule = state.rules.issues[report.state] ?? 'go';
+  const rule = state.rules.issues[issueState] ?? 'go';
   return [...(state.byIssue.get(key) ?? [])].flatMap((id) => {
     const task = state.tasks.get(id);
     if (!task) return [];
-    if (rule === 'cancel') return cancelTask(state, task, { code: 'ISSUE_CLOSED', evidence: { issue: key, state: report.state } }, now);
+    if (rule === 'cancel')
+      return cancelTask(
+        state,
+        task,
+        { code: 'ISSUE_CLOSED', evidence: { issue: key, state: issueState } },
+        now,
+      );
     if (task.phase === 'held') state.ready.add(id);
     // A landing that waits for its issue goes on; one not yet handed over is held back by takeOrders.
     if (task.phase === 'landing' && task.facts.role) state.due.orders.add(task.facts.role);
@@ -421,48 +536,75 @@ function onIssue(state: State, report: IssueReport, now: number): Taken[] {
 }
 
 function onWorker(state: State, report: WorkerReport, now: number): Taken[] {
+  const { lease, lockDelay } = state.rules;
   for (const { task: id, fence } of report.renew) {
-    const task = state.tasks.get(id);
-    if (task?.phase === 'running' && sameFence(task.fence, fence)) task.leaseUntil = now + state.rules.lease;
+    for (const task of livesOf(state, id)) {
+      const live = task.phase === 'running' || task.phase === 'stopping';
+      if (live && task.holds && sameFence(task.fence, fence)) task.leaseUntil = now + lease;
+      // Told to end or given up, and yet it lives.
+      for (const agent of task.unseen ?? []) if (sameFence(agent.fence, fence)) agent.until = now + lease;
+      if (task.restUntil !== undefined) rest(state, task, Math.max(task.restUntil, freeAt(state, task)));
+    }
   }
   for (const { task: id, fence } of report.dead) {
-    const resting = [...restingOf(state, id)].find((task) => sameFence(task.fence, fence));
-    if (!resting?.restUntil) continue;
-    resting.restUntil = Math.min(resting.restUntil, now + state.rules.lockDelay);
-    state.deadlines.push({ at: resting.restUntil, kind: 'rest', id: resting.id });
+    for (const task of livesOf(state, id)) {
+      const unseen = (task.unseen ?? []).filter((agent) => !sameFence(agent.fence, fence));
+      if (unseen.length === task.unseen?.length || !task.unseen) continue;
+      task.unseen = unseen;
+      if (task.restUntil === undefined) continue;
+      rest(state, task, Math.min(task.restUntil, Math.max(now + lockDelay, freeAt(state, task))));
+    }
   }
   return [];
 }
 
-function* restingOf(state: State, id: string): Iterable<TaskRecord> {
+function rest(state: State, task: TaskRecord, until: number): void {
+  if (until === task.restUntil) return;
+  task.restUntil = until;
+  state.deadlines.push({ at: until, kind: 'rest', id: task.id });
+}
+
+/** The task's record and what is left of its earlier lives. */
+function* livesOf(state: State, id: string): Iterable<TaskRecord> {
   const task = state.tasks.get(id);
   if (!task) return;
   yield task;
   for (const life of task.pastLives) {
-    const rest = state.tasks.get(`${id}~${life.slice(0, 8)}`);
+    const rest = state.tasks.get(pastId(id, life));
     if (rest) yield rest;
   }
 }
 
 // ---- configuration and recovery
 
-function onRules(state: State, rules: Rules): Taken[] {
+function onRules(state: State, rules: Rules, now: number): Taken[] {
   state.rules = rules;
+  for (const task of state.tasks.values())
+    if (task.kind === 'task' && task.phase === 'held' && !task.holds)
+      task.repository = repositoryOf(rules, task.facts);
   for (const key of [...state.watchers.keys()]) {
-    if (key === 'rules' || key === 'ceiling' || key.startsWith('slots:') || key.startsWith('issue:')) wake(state, key);
+    if (key === 'rules' || key === 'ceiling' || key.startsWith('slots:')) wake(state, key);
   }
-  return [];
+  return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
 }
 
 function onSurvey(state: State, live: string[], last: boolean): Taken[] {
   const { recovery } = state;
   if (!recovery) return [];
-  const heardOf = (name: string) => (name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name));
+  const heardOf = (name: string) =>
+    name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name);
   recovery.awaiting = [...new Set([...recovery.awaiting, ...live])].filter((name) => !heardOf(name));
-  if (live.length > 0) state.recovered = true;
+  if (live.length > 0) lookBack(state);
   recovery.surveyed ||= last;
   endRecovery(state);
   return [];
+}
+
+/** Something was there before this coordinator: what it does not know may have ended, and has to be looked up. */
+function lookBack(state: State): void {
+  state.recovered = true;
+  for (const plan of state.plans.values())
+    if (!plan.complete && (plan.size ?? 1) > 1) state.due.lookups.add(`plan:${plan.id}`);
 }
 
 function heard(state: State, name: string): void {
@@ -488,7 +630,14 @@ function onFound(state: State, event: Extract<Event, { kind: 'found' }>, now: nu
   }
   for (const { task, outcome, role } of event.outcomes) {
     if (state.tasks.has(task)) continue;
-    const code: ReasonCode = outcome === 'landed' ? 'LANDED' : outcome === 'finished' ? 'FINISHED' : outcome === 'failed' ? 'AGENT_FAILED' : 'CANCELLED_BY_REQUEST';
+    const code: ReasonCode =
+      outcome === 'landed'
+        ? 'LANDED'
+        : outcome === 'finished'
+          ? 'FINISHED'
+          : outcome === 'failed'
+            ? 'AGENT_FAILED'
+            : 'CANCELLED_BY_REQUEST';
     indexTask(state, {
       id: task,
       kind: 'task',
@@ -502,14 +651,14 @@ function onFound(state: State, event: Extract<Event, { kind: 'found' }>, now: nu
       phase: 'ended',
       since: now,
       attempt: 1,
-      landingRetries: 0,
+      excused: 0,
       holds: false,
       decisions: [],
       beside: [],
       gone: true,
       outcome: { kind: outcome, code, text: 'looked up after the coordinator was restarted' },
     });
-    wake(state, `task:${task}`);
+    wakeDependents(state, task);
   }
   return [];
 }
@@ -524,6 +673,7 @@ function expire(state: State, now: number): Taken[] {
       if (state.recovery) {
         state.recovery.awaiting = [];
         state.recovery.surveyed = true;
+        lookBack(state);
         endRecovery(state);
       }
     } else if (kind === 'plan') {
@@ -538,16 +688,21 @@ function expire(state: State, now: number): Taken[] {
 
 function expireTask(state: State, task: TaskRecord, kind: string, now: number): Taken[] {
   const { deadlines } = state;
-  if (kind === 'lease' && task.leaseUntil !== undefined) return expireLease(state, task, task.leaseUntil, now);
+  if (kind === 'lease' && task.leaseUntil !== undefined)
+    return expireLease(state, task, task.leaseUntil, now);
   if (kind === 'hand' && task.phase === 'running' && task.leaseUntil !== undefined) {
-    if (task.leaseUntil <= now) return [end(state, task, { kind: 'cancelled', code: 'CLAIM_EXPIRED' }, {}, true, now)];
+    if (task.leaseUntil <= now)
+      return [end(state, task, { kind: 'cancelled', code: 'CLAIM_EXPIRED' }, {}, true, now)];
     deadlines.push({ at: task.leaseUntil, kind: 'hand', id: task.id });
   }
-  if (kind === 'backoff' && task.phase === 'backoff' && (task.backoffUntil ?? 0) <= now) requeue(state, task, now);
-  if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now) release(state, task);
+  if (kind === 'backoff' && task.phase === 'backoff' && (task.backoffUntil ?? 0) <= now)
+    requeue(state, task, now);
+  if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now)
+    release(state, task);
   if (kind === 'upstream' && task.phase === 'held' && task.hold?.code === 'UPSTREAM_UNKNOWN') {
     const at = task.hold.since + state.rules.planTimeout;
-    if (at <= now) return cancelTask(state, task, { code: 'UPSTREAM_MISSING', evidence: task.hold.evidence }, now);
+    if (at <= now)
+      return cancelTask(state, task, { code: 'UPSTREAM_MISSING', evidence: task.hold.evidence }, now);
     deadlines.push({ at, kind: 'upstream', id: task.id });
   }
   return [];
@@ -576,11 +731,16 @@ function expirePlan(state: State, id: string, now: number): Taken[] {
   if (!plan || plan.complete) return [];
   const members = [...(state.members.get(id) ?? [])].flatMap((task) => state.tasks.get(task) ?? []);
   const last = Math.max(...members.filter((task) => task.phase === 'held').map((task) => task.since));
-  if (!Number.isFinite(last)) return [];
+  // Nobody waits. Who arrives later begins to wait anew.
+  if (!Number.isFinite(last)) {
+    state.plans.delete(id);
+    return [];
+  }
   if (last + state.rules.planTimeout > now) {
     state.deadlines.push({ at: last + state.rules.planTimeout, kind: 'plan', id });
     return [];
   }
   const evidence = { arrived: arrivedOf(state, id), size: plan.size ?? 0 };
+  state.plans.delete(id);
   return members.flatMap((task) => cancelTask(state, task, { code: 'PLAN_NEVER_COMPLETED', evidence }, now));
 }

@@ -12,5 +12,12 @@ export const fenceText = (fence: Fence): string => `${fence.epoch}.${fence.numbe
 export const sameFence = (a: Fence | undefined, b: Fence | undefined): boolean =>
   a !== undefined && b !== undefined && a.epoch === b.epoch && a.number === b.number;
 
+/**
+ * Whether a life is known to be earlier than another, so that its late messages do not pass for news. Lives tell by
+ * starting with the time they began, in milliseconds: `1700000000000.run-id`.
+ */
+export const earlierLife = (a: string, b: string): boolean =>
+  Number(a.split('.', 1)[0]) < Number(b.split('.', 1)[0]);
+
 /** Negative when `a` is older than `b`. */
 export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch || a.number - b.number;

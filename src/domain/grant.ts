@@ -1,7 +1,7 @@
 // Whether a held task may run now, and if not, what it waits for. Each held task watches the one thing that stands
 // in its way; when that changes, and only then, it is looked at again. So a task that nothing holds overtakes freely.
 
-import { type Evidence, type ReasonCode } from './reasons.js';
+import type { Evidence, ReasonCode } from './reasons.js';
 import { patternsOf, type State, type TaskRecord } from './state.js';
 import { end, grant, record, type Taken, watch } from './transitions.js';
 
@@ -14,7 +14,9 @@ interface Hold {
 
 type Verdict = { run: true } | { hold: Hold } | { cancel: { code: ReasonCode; evidence: Evidence } };
 
-const hold = (code: ReasonCode, on: string, evidence: Evidence): Verdict => ({ hold: { code, evidence, on } });
+const hold = (code: ReasonCode, on: string, evidence: Evidence): Verdict => ({
+  hold: { code, evidence, on },
+});
 const cancel = (code: ReasonCode, evidence: Evidence): Verdict => ({ cancel: { code, evidence } });
 
 /** Decides every task that has to be looked at, oldest first, until nothing changes any more. */
@@ -52,13 +54,13 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
   }
   const { code, evidence, on } = verdict.hold;
   const before = task.hold;
-  watch(state, task, on);
+  const turn = watch(state, task, on);
   const changed = before?.code !== code;
   if (!changed && JSON.stringify(before?.evidence) === JSON.stringify(evidence)) {
-    task.hold = { ...before, on } as NonNullable<TaskRecord['hold']>;
+    task.hold = { ...before, on, turn } as NonNullable<TaskRecord['hold']>;
     return [];
   }
-  task.hold = { code, evidence, on, since: changed || before === undefined ? now : before.since };
+  task.hold = { code, evidence, on, turn, since: changed || before === undefined ? now : before.since };
   if (code === 'UPSTREAM_UNKNOWN' && changed) {
     state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
     if (state.recovered && evidence.upstream) state.due.lookups.add(evidence.upstream);
@@ -76,7 +78,9 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
 function judge(state: State, task: TaskRecord): Verdict {
   if (state.recovery) return hold('RECOVERING', 'recovery', {});
   return (
-    (task.kind === 'task' ? (judgePlan(state, task) ?? judgeIssue(state, task) ?? judgeGraph(state, task)) : undefined) ??
+    (task.kind === 'task'
+      ? (judgePlan(state, task) ?? judgeIssue(state, task) ?? judgeGraph(state, task))
+      : undefined) ??
     judgeClaims(state, task) ??
     (task.kind === 'task' ? judgeLimits(state, task) : undefined) ?? { run: true }
   );
@@ -85,7 +89,10 @@ function judge(state: State, task: TaskRecord): Verdict {
 function judgePlan(state: State, task: TaskRecord): Verdict | undefined {
   const plan = state.plans.get(task.plan.id);
   if (!plan || plan.complete) return undefined;
-  return hold('PLAN_INCOMPLETE', `plan:${plan.id}`, { arrived: arrivedOf(state, plan.id), size: plan.size ?? 0 });
+  return hold('PLAN_INCOMPLETE', `plan:${plan.id}`, {
+    arrived: arrivedOf(state, plan.id),
+    size: plan.size ?? 0,
+  });
 }
 
 export function arrivedOf(state: State, plan: string): number {
@@ -133,7 +140,11 @@ function judgeClaims(state: State, task: TaskRecord): Verdict | undefined {
   const holder = state.tasks.get(overlap.holder);
   const evidence = { holder: overlap.holder, held: overlap.theirs, path: overlap.ours };
   if (task.noWait) return cancel('PATH_HELD', evidence);
-  return hold(holder?.phase === 'ended' ? 'PATHS_RESTING' : 'PATH_HELD', `holder:${overlap.holder}`, evidence);
+  return hold(
+    holder?.phase === 'ended' ? 'PATHS_RESTING' : 'PATH_HELD',
+    `holder:${overlap.holder}`,
+    evidence,
+  );
 }
 
 function judgeLimits(state: State, task: TaskRecord): Verdict | undefined {
@@ -143,7 +154,8 @@ function judgeLimits(state: State, task: TaskRecord): Verdict | undefined {
     if (!rule) return hold('ROLE_UNKNOWN', 'rules', { role });
     const frozen = state.roles.get(role)?.frozen;
     if (frozen) return hold('ROLE_FROZEN', `role:${role}`, { role, text: frozen.text });
-    if ((state.runningByRole.get(role) ?? 0) >= rule.maxRunning) return hold('ROLE_LIMIT', `slots:${role}`, { role, limit: rule.maxRunning });
+    if ((state.runningByRole.get(role) ?? 0) >= rule.maxRunning)
+      return hold('ROLE_LIMIT', `slots:${role}`, { role, limit: rule.maxRunning });
   }
   const { ceiling } = state.rules;
   return state.running.size >= ceiling ? hold('CEILING_REACHED', 'ceiling', { limit: ceiling }) : undefined;

@@ -1,6 +1,7 @@
 // Every name that more than one part must spell the same way: workflow ids, task queues, signals, refs.
 
-export const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$/;
+/** Fit for workflow ids, file names and refs alike: so no "..", no ".lock" and no dot at the end. */
+export const NAME = /^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$/;
 
 /** The plan of a task that was submitted on its own. */
 export const SINGLE = 'single';
@@ -38,9 +39,11 @@ export const SIGNAL = {
   announce: 'announce',
   /** To a writer, from the coordinator: Orders. */
   orders: 'orders',
+  /** To a frozen writer, by a person: { by? }. */
+  resume: 'resume',
 } as const;
 
-export const QUERY = { overview: 'overview', story: 'story' } as const;
+export const QUERY = { overview: 'overview', story: 'story', live: 'live' } as const;
 
 /** Custom search attributes, all Keyword: state, reason and holder of a task show in the Web UI's list. */
 export const SEARCH = {

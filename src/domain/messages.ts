@@ -1,6 +1,7 @@
 // What travels between tasks, coordinator and writers. Every message states its sender's whole current state under
 // the sender's own rising number, so a lost, late, doubled or reordered one is healed by the next.
 
+import type { Rules } from './config.js';
 import type { Fence } from './fence.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 
@@ -32,7 +33,12 @@ export interface TaskFacts {
 
 export type FailureCode = Extract<
   ReasonCode,
-  'AGENT_FAILED' | 'AGENT_TIMED_OUT' | 'WORKSTATION_FAILED' | 'WORKER_LOST' | 'NO_COMMITS' | 'CANCELLED_BY_REQUEST'
+  | 'AGENT_FAILED'
+  | 'AGENT_TIMED_OUT'
+  | 'WORKSTATION_FAILED'
+  | 'WORKER_LOST'
+  | 'NO_COMMITS'
+  | 'CANCELLED_BY_REQUEST'
 >;
 
 /** What came out of an attempt. `dead`: every process of its workstation was seen to be gone. */
@@ -50,7 +56,7 @@ export interface CancelRequest {
 export interface TaskReport {
   kind: 'task';
   id: string;
-  /** One life of the task's workflow: a retry or a reset begins another. */
+  /** One life of the task's workflow: a retry or a reset begins another. Starts with its time, see earlierLife. */
   life: string;
   number: number;
   plan: PlanRef;
@@ -83,13 +89,13 @@ export interface Outcome {
 
 /** What the coordinator states to a task. */
 export interface Standing {
+  /** The life of the task that this is said to; any other ignores it. */
+  life: string;
   epoch: number;
   number: number;
   phase: 'held' | 'running' | 'stopping' | 'landing' | 'ended';
   attempt: number;
   decision: Decision;
-  /** Milliseconds since when it has been held, counted back from the sending. */
-  waited?: number;
   fence?: Fence;
   /** Milliseconds. */
   lease?: number;
@@ -121,13 +127,21 @@ export interface Orders {
   landings: LandingOrder[];
 }
 
-export type RefusalCode = Extract<ReasonCode, 'LANDING_CONFLICT' | 'OUTSIDE_CLAIM' | 'VERIFY_FAILED' | 'LANDING_REFUSED'>;
+export type RefusalCode = Extract<
+  ReasonCode,
+  'LANDING_CONFLICT' | 'OUTSIDE_CLAIM' | 'VERIFY_FAILED' | 'LANDING_REFUSED'
+>;
 
 export type LandingResult =
   | { id: string; kind: 'landed'; commit: string; entry: number; behind: number }
   | { id: string; kind: 'refused'; code: RefusalCode; text: string }
   | { id: string; kind: 'withdrawn' }
-  | { id: string; kind: 'rolled-back'; code: Extract<ReasonCode, 'DEPLOY_FAILED' | 'SURFACE_FAILED'>; text: string };
+  | {
+      id: string;
+      kind: 'rolled-back';
+      code: Extract<ReasonCode, 'DEPLOY_FAILED' | 'SURFACE_FAILED'>;
+      text: string;
+    };
 
 export interface WriterReport {
   kind: 'writer';
@@ -168,4 +182,17 @@ export interface WorkerReport {
   dead: { task: string; fence: Fence }[];
 }
 
-export type Message = TaskReport | WriterReport | HandReport | IssueReport | WorkerReport;
+/** A worker saw that the task's workflow is closed, though the coordinator counts it as live. */
+export interface GoneReport {
+  kind: 'gone';
+  task: string;
+  life?: string;
+}
+
+/** The configuration in force, said by a worker when it starts. */
+export interface RulesReport {
+  kind: 'rules';
+  rules: Rules;
+}
+
+export type Message = RulesReport | GoneReport | TaskReport | WriterReport | HandReport | IssueReport | WorkerReport;

@@ -76,15 +76,36 @@ export function printPacket(packet: Packet): string {
 function printAttempt(attempt: AttemptRecord): string[] {
   const { started, ended, result } = attempt;
   const took = ended ? ` in ${formatDuration(Date.parse(ended) - Date.parse(started))}` : '';
-  const came = !result ? 'no result' : result.kind === 'commits' ? `commits up to ${result.commit}` : result.kind === 'done' ? 'done' : `failed: ${result.text || result.code}`;
-  const exit = attempt.exitCode !== undefined ? ` (exit code ${attempt.exitCode})` : attempt.signal ? ` (${attempt.signal})` : '';
+  const came = !result
+    ? 'no result'
+    : result.kind === 'commits'
+      ? `commits up to ${result.commit}`
+      : result.kind === 'done'
+        ? 'done'
+        : `failed: ${result.text || result.code}`;
+  const exit =
+    attempt.exitCode !== undefined
+      ? ` (exit code ${attempt.exitCode})`
+      : attempt.signal
+        ? ` (${attempt.signal})`
+        : '';
   return [
     `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}`,
     ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
-    ...(attempt.discarded ? [`     ${attempt.discarded} changed paths of a read-only task were discarded`] : []),
+    ...(attempt.discarded
+      ? [`     ${attempt.discarded} changed paths of a read-only task were discarded`]
+      : []),
     ...(attempt.changes ?? []).map((change) => `     ${change}`),
     ...(attempt.changesMore ? [`     and ${attempt.changesMore} more`] : []),
-    ...(attempt.report ? ['     report:', ...attempt.report.trimEnd().split('\n').map((line) => `       ${line}`)] : []),
+    ...(attempt.report
+      ? [
+          '     report:',
+          ...attempt.report
+            .trimEnd()
+            .split('\n')
+            .map((line) => `       ${line}`),
+        ]
+      : []),
   ];
 }
 
@@ -94,4 +115,6 @@ export function printDecision(decision: Decision): string {
 
 /** Text of others on its way to a terminal: control characters are shown, not obeyed. */
 export const clean = (text: string): string =>
-  text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, (c) => (c === '\t' ? '  ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`));
+  text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, (c) =>
+    c === '\t' ? '  ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );

@@ -23,17 +23,21 @@ export function parsePattern(claim: string): Pattern {
   const body = (glob ? claim.slice(GLOB.length) : claim).normalize('NFC');
   refuse(claim, body, glob);
   const segments = body.split('/').filter((part) => part !== '' && part !== '.');
-  if (segments.includes('..')) throw new BadPattern('".." is not allowed: write the path from the repository\'s root');
+  if (segments.includes('..'))
+    throw new BadPattern('".." is not allowed: write the path from the repository\'s root');
   if (glob && segments.length === 0) throw new BadPattern('the glob is empty: write at least `:(glob)**`');
   return { text: (glob ? GLOB : '') + (segments.join('/') || '.'), glob, segments };
 }
 
 function refuse(claim: string, body: string, glob: boolean): void {
   if (claim === '') throw new BadPattern('a claim is empty: write a file, a directory, "." or a :(glob)');
-  if (body.startsWith('/')) throw new BadPattern('absolute paths are not allowed: write the path from the repository\'s root');
-  if (/^[A-Za-z]:[/\\]?/.test(body)) throw new BadPattern('drive paths are not allowed: write the path from the repository\'s root');
+  if (body.startsWith('/'))
+    throw new BadPattern("absolute paths are not allowed: write the path from the repository's root");
+  if (/^[A-Za-z]:[/\\]?/.test(body))
+    throw new BadPattern("drive paths are not allowed: write the path from the repository's root");
   if (body.includes('\\')) throw new BadPattern('"\\" is not allowed: separate directories with "/"');
-  if (/[\u0000-\u001f\u007f]/.test(body)) throw new BadPattern('control characters are not allowed in a claim');
+  if (/[\u0000-\u001f\u007f]/.test(body))
+    throw new BadPattern('control characters are not allowed in a claim');
   if (!glob && body.startsWith(':')) throw new BadPattern('only the pathspec form :(glob)… is known');
   if (!glob && /^[^/]*:/.test(body)) throw new BadPattern('a ":" in the first component is not allowed here');
   if (glob && /[?[\]{}]/.test(body)) throw new BadPattern('in a :(glob) only `*` and `**` are known');
@@ -43,7 +47,9 @@ function refuse(claim: string, body: string, glob: boolean): void {
 export function covers(pattern: Pattern, path: string): boolean {
   const parts = path.normalize('NFC').split('/');
   if (pattern.glob) return globMatches(pattern.segments, 0, parts, 0);
-  return pattern.segments.length <= parts.length && pattern.segments.every((segment, i) => segment === parts[i]);
+  return (
+    pattern.segments.length <= parts.length && pattern.segments.every((segment, i) => segment === parts[i])
+  );
 }
 
 function globMatches(glob: readonly string[], i: number, parts: readonly string[], j: number): boolean {
@@ -72,11 +78,11 @@ export function overlaps(a: Pattern, b: Pattern): boolean {
     for (let i = 0; i < short; i++) if (a.segments[i] !== b.segments[i]) return false;
     return true;
   }
-  return globsMeet(a.segments, b.segments);
+  return globsMeet(a, b);
 }
 
 /** Whether some path lies at or below a match of both: the intersection of `a/**` and `b/**`, by memoised descent. */
-function globsMeet(a: readonly string[], b: readonly string[]): boolean {
+function globsMeet({ segments: a, glob: aGlob }: Pattern, { segments: b, glob: bGlob }: Pattern): boolean {
   const width = b.length + 1;
   const known = new Int8Array((a.length + 1) * width);
   const meet = (i: number, j: number): boolean => {
@@ -88,19 +94,19 @@ function globsMeet(a: readonly string[], b: readonly string[]): boolean {
     const x = a[i] as string;
     const y = b[j] as string;
     const met =
-      x === '**' || y === '**'
+      (aGlob && x === '**') || (bGlob && y === '**')
         ? meet(i + 1, j) || meet(i, j + 1) || meet(i + 1, j + 1)
-        : segmentsMeet(x, y) && meet(i + 1, j + 1);
+        : segmentsMeet(x, aGlob && x.includes('*'), y, bGlob && y.includes('*')) && meet(i + 1, j + 1);
     known[at] = met ? 1 : -1;
     return met;
   };
   return meet(0, 0);
 }
 
-/** Whether one name can match both components; `*` stands for any characters. */
-function segmentsMeet(a: string, b: string): boolean {
-  if (!a.includes('*')) return b.includes('*') ? segmentMatches(b, a) : a === b;
-  if (!b.includes('*')) return segmentMatches(a, b);
+/** Whether one name can match both components; in a wild one `*` stands for any characters, else for itself. */
+function segmentsMeet(a: string, aWild: boolean, b: string, bWild: boolean): boolean {
+  if (!aWild) return bWild ? segmentMatches(b, a) : a === b;
+  if (!bWild) return segmentMatches(a, b);
   // Both have wildcards: only what stands before the first and after the last `*` can rule each other out.
   const head = (text: string) => text.slice(0, text.indexOf('*'));
   const tail = (text: string) => text.slice(text.lastIndexOf('*') + 1);

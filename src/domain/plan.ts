@@ -18,34 +18,59 @@ const Claim = z.string().superRefine((claim, ctx) => {
 export const UNTIL = ['landed', 'finished'] as const;
 
 const Edge = z.union([
-  z.string().regex(NAME, 'the id of a task of this plan').transform((task): { task: string; until?: (typeof UNTIL)[number] } => ({ task })),
+  z
+    .string()
+    .regex(NAME, 'the id of a task of this plan')
+    .transform((task): { task: string; until?: (typeof UNTIL)[number] } => ({ task })),
   z.strictObject({ task: Name.describe('The id of a task of this plan.'), until: z.enum(UNTIL).optional() }),
 ]);
 
 const SECRET = /(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY)/i;
 
-const Env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable'), z.string()).superRefine((env, ctx) => {
-  for (const name of Object.keys(env)) {
-    const message = SECRET.test(name)
-      ? 'looks like a secret, and a task travels in plain text: set it on the worker\'s host and name it in passEnv of the agent'
-      : name.startsWith('SIGNALBOX_')
-        ? 'names that start with SIGNALBOX_ are set by Signalbox'
-        : undefined;
-    if (message) ctx.addIssue({ code: 'custom', path: [name], message });
-  }
-});
+const Env = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable'), z.string())
+  .superRefine((env, ctx) => {
+    for (const name of Object.keys(env)) {
+      const message = SECRET.test(name)
+        ? "looks like a secret, and a task travels in plain text: set it on the worker's host and name it in passEnv of the agent"
+        : name.startsWith('SIGNALBOX_')
+          ? 'names that start with SIGNALBOX_ are set by Signalbox'
+          : undefined;
+      if (message) ctx.addIssue({ code: 'custom', path: [name], message });
+    }
+  });
 
 export const Task = z.strictObject({
   id: Name.describe('Unique in its plan.'),
   title: z.string().max(200).optional(),
   prompt: z.string().min(1).describe('What the agent is told.'),
-  agent: Name.optional().describe("A kind of agent of signalbox.yaml; may be left out when there is one, or one named `default`."),
+  agent: Name.optional().describe(
+    'A kind of agent of signalbox.yaml; may be left out when there is one, or one named `default`.',
+  ),
   role: Name.optional().describe('The writer that lands the work. Without a role the task is read-only.'),
-  repository: Name.optional().describe('For read-only tasks: which repository to read; the first one when left out.'),
-  writes: z.array(Claim).default([]).describe('The paths the task may change: files, directories, or `:(glob)` with `*` and `**`.'),
-  reads: z.array(Claim).default([]).describe('The paths the task relies on; noted in the change packet, never locked.'),
-  after: z.array(Edge).default([]).describe('The tasks of this plan that this one waits for, each until it has landed (writers) or finished (read-only).'),
-  issue: z.string().min(1).max(200).optional().describe("The key of the tracker's issue; when that is closed the task is cancelled."),
+  repository: Name.optional().describe(
+    'For read-only tasks: which repository to read; the first one when left out.',
+  ),
+  writes: z
+    .array(Claim)
+    .default([])
+    .describe('The paths the task may change: files, directories, or `:(glob)` with `*` and `**`.'),
+  reads: z
+    .array(Claim)
+    .default([])
+    .describe('The paths the task relies on; noted in the change packet, never locked.'),
+  after: z
+    .array(Edge)
+    .default([])
+    .describe(
+      'The tasks of this plan that this one waits for, each until it has landed (writers) or finished (read-only).',
+    ),
+  issue: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .describe("The key of the tracker's issue; when that is closed the task is cancelled."),
   retry: Retry.partial().optional(),
   timeout: Duration.optional().describe("The longest one attempt may take; the agent kind's when left out."),
   env: Env.default({}).describe('More variables for the agent. Not for secrets.'),
@@ -59,19 +84,27 @@ export const TaskInput = z.strictObject({
   task: Task.superRefine(checkTask),
 });
 
+export type TaskInput = z.infer<typeof TaskInput>;
+
 /** A task on its own, checked like one in a plan. */
 export const SingleTask = Task.superRefine(checkTask);
 
 function checkTask(task: Task, ctx: z.core.$RefinementCtx): void {
-  const complain = (path: (string | number)[], message: string) => ctx.addIssue({ code: 'custom', path, message });
-  if (task.role === undefined && task.writes.length > 0) complain(['writes'], 'a task without a role is read-only: name its role, or claim nothing');
-  if (task.role !== undefined && task.repository !== undefined) complain(['repository'], "a task with a role works in its role's repository");
-  if (task.after.some((edge) => edge.task === task.id)) complain(['after'], `waits for itself: ${task.id} -> ${task.id}`);
+  const complain = (path: (string | number)[], message: string) =>
+    ctx.addIssue({ code: 'custom', path, message });
+  if (task.role === undefined && task.writes.length > 0)
+    complain(['writes'], 'a task without a role is read-only: name its role, or claim nothing');
+  if (task.role !== undefined && task.repository !== undefined)
+    complain(['repository'], "a task with a role works in its role's repository");
+  if (task.after.some((edge) => edge.task === task.id))
+    complain(['after'], `waits for itself: ${task.id} -> ${task.id}`);
 }
 
 export const Plan = z
   .strictObject({
-    plan: Name.optional().describe('The name of the plan: part of every workflow id. The name of the file when left out.'),
+    plan: Name.optional().describe(
+      'The name of the plan: part of every workflow id. The name of the file when left out.',
+    ),
     tasks: z.array(Task.superRefine(checkTask)).min(1),
   })
   .superRefine(({ tasks }, ctx) => {
@@ -79,7 +112,12 @@ export const Plan = z
     tasks.forEach((task, index) => {
       const earlier = first.get(task.id);
       if (earlier === undefined) first.set(task.id, index);
-      else ctx.addIssue({ code: 'custom', path: ['tasks', index, 'id'], message: `the id "${task.id}" is already that of task ${earlier + 1} of this plan` });
+      else
+        ctx.addIssue({
+          code: 'custom',
+          path: ['tasks', index, 'id'],
+          message: `the id "${task.id}" is already that of task ${earlier + 1} of this plan`,
+        });
     });
     let known = true;
     tasks.forEach((task, index) => {
@@ -88,31 +126,59 @@ export const Plan = z
         const upstream = first.get(edge.task);
         if (upstream === undefined) {
           known = false;
-          ctx.addIssue({ code: 'custom', path, message: `no task of this plan is called "${edge.task}"`, params: { candidates: [...first.keys()], found: edge.task } });
+          ctx.addIssue({
+            code: 'custom',
+            path,
+            message: `no task of this plan is called "${edge.task}"`,
+            params: { candidates: [...first.keys()], found: edge.task },
+          });
         } else if (edge.until === 'landed' && tasks[upstream]?.role === undefined) {
-          ctx.addIssue({ code: 'custom', path, message: `"${edge.task}" is read-only and never lands: wait until it has finished` });
+          ctx.addIssue({
+            code: 'custom',
+            path,
+            message: `"${edge.task}" is read-only and never lands: wait until it has finished`,
+          });
         }
       });
     });
-    const cycle = known ? findCycle(tasks.map((task) => [task.id, task.after.map((edge) => edge.task)])) : undefined;
+    const cycle = known
+      ? findCycle(tasks.map((task) => [task.id, task.after.map((edge) => edge.task)]))
+      : undefined;
     const at = cycle && first.get(cycle[0] ?? '');
-    if (cycle && cycle.length > 2) ctx.addIssue({ code: 'custom', path: ['tasks', at ?? 0, 'after'], message: `the tasks wait for each other in a circle: ${cycle.join(' -> ')}` });
+    if (cycle && cycle.length > 2)
+      ctx.addIssue({
+        code: 'custom',
+        path: ['tasks', at ?? 0, 'after'],
+        message: `the tasks wait for each other in a circle: ${cycle.join(' -> ')}`,
+      });
   });
 export type Plan = z.infer<typeof Plan>;
 
 /** What in the tasks does not fit the fleet: agent kinds, roles and repositories that it does not have. */
-export function checkAgainst(config: Config, tasks: Task[]): { path: (string | number)[]; message: string; found?: string; candidates?: string[] }[] {
+export function checkAgainst(
+  config: Config,
+  tasks: Task[],
+): { path: (string | number)[]; message: string; found?: string; candidates?: string[] }[] {
   const agents = Object.keys(config.agents);
   const found: ReturnType<typeof checkAgainst> = [];
   const known = (name: string | undefined, names: string[], path: (string | number)[], what: string) => {
-    if (name !== undefined && !names.includes(name)) found.push({ path, message: `the fleet has no ${what} called "${name}"`, found: name, candidates: names });
+    if (name !== undefined && !names.includes(name))
+      found.push({
+        path,
+        message: `the fleet has no ${what} called "${name}"`,
+        found: name,
+        candidates: names,
+      });
   };
   tasks.forEach((task, index) => {
     known(task.agent, agents, [index, 'agent'], 'kind of agent');
     known(task.role, Object.keys(config.roles), [index, 'role'], 'role');
     known(task.repository, Object.keys(config.repositories), [index, 'repository'], 'repository');
     if (agentKind(config, task.agent) === undefined && task.agent === undefined) {
-      found.push({ path: [index, 'agent'], message: `which agent? The fleet has ${agents.join(', ')}, and none is called "default"` });
+      found.push({
+        path: [index, 'agent'],
+        message: `which agent? The fleet has ${agents.join(', ')}, and none is called "default"`,
+      });
     }
   });
   return found;

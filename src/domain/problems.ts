@@ -51,11 +51,20 @@ function fromIssue(issue: z.core.$ZodIssue, schema: z.ZodType, input: unknown): 
   }
   if (issue.code === 'invalid_union') {
     const nearest = nearestOption(issue);
-    if (nearest.length > 0) return nearest.flatMap((inner) => fromIssue({ ...inner, path: [...path, ...inner.path] }, schema, input));
+    if (nearest.length > 0)
+      return nearest.flatMap((inner) =>
+        fromIssue({ ...inner, path: [...path, ...inner.path] }, schema, input),
+      );
   }
   const found = at(input, path);
-  const candidates = issue.code === 'custom' ? (issue.params as { candidates?: string[]; found?: string } | undefined) : undefined;
-  const near = candidates?.candidates && candidates.found ? didYouMean(candidates.found, candidates.candidates) : undefined;
+  const candidates =
+    issue.code === 'custom'
+      ? (issue.params as { candidates?: string[]; found?: string } | undefined)
+      : undefined;
+  const near =
+    candidates?.candidates && candidates.found
+      ? didYouMean(candidates.found, candidates.candidates)
+      : undefined;
   return [
     {
       path,
@@ -68,22 +77,30 @@ function fromIssue(issue: z.core.$ZodIssue, schema: z.ZodType, input: unknown): 
 
 /** The option of a union that fits the input's type: its own errors say more than "none of these". */
 function nearestOption(issue: z.core.$ZodIssueInvalidUnion): z.core.$ZodIssue[] {
-  const options = issue.errors.filter((errors) => !errors.some((error) => error.code === 'invalid_type' && error.path.length === 0));
+  const options = issue.errors.filter(
+    (errors) => !errors.some((error) => error.code === 'invalid_type' && error.path.length === 0),
+  );
   return options.length === 1 ? (options[0] ?? []) : [];
 }
 
 function expectation(issue: z.core.$ZodIssue, found: unknown): string {
   switch (issue.code) {
     case 'invalid_type':
-      return found === undefined ? `is missing (expected ${issue.expected})` : `expected ${issue.expected}, found ${typeName(found)}`;
+      return found === undefined
+        ? `is missing (expected ${issue.expected})`
+        : `expected ${issue.expected}, found ${typeName(found)}`;
     case 'invalid_value':
       return `expected one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
     case 'invalid_format':
       return `expected ${issue.message}`;
     case 'too_small':
-      return issue.origin === 'string' || issue.origin === 'array' ? `must not be ${issue.minimum === 1 ? 'empty' : `shorter than ${issue.minimum}`}` : `must be at least ${issue.minimum}`;
+      return issue.origin === 'string' || issue.origin === 'array'
+        ? `must not be ${issue.minimum === 1 ? 'empty' : `shorter than ${issue.minimum}`}`
+        : `must be at least ${issue.minimum}`;
     case 'too_big':
-      return issue.origin === 'string' || issue.origin === 'array' ? `must not be longer than ${issue.maximum}` : `must be at most ${issue.maximum}`;
+      return issue.origin === 'string' || issue.origin === 'array'
+        ? `must not be longer than ${issue.maximum}`
+        : `must be at most ${issue.maximum}`;
     case 'invalid_key':
       return `not a good name: ${issue.issues.map((inner) => inner.message).join('; ')}`;
     default:
@@ -91,7 +108,14 @@ function expectation(issue: z.core.$ZodIssue, found: unknown): string {
   }
 }
 
-const typeName = (value: unknown): string => (value === null ? 'nothing' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'a map' : `a ${typeof value}`);
+const typeName = (value: unknown): string =>
+  value === null
+    ? 'nothing'
+    : Array.isArray(value)
+      ? 'a list'
+      : typeof value === 'object'
+        ? 'a map'
+        : `a ${typeof value}`;
 
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
@@ -100,7 +124,11 @@ function shown(value: unknown): string {
 
 function at(input: unknown, path: readonly (string | number)[]): unknown {
   let value = input;
-  for (const part of path) value = typeof value === 'object' && value !== null ? (value as Record<string | number, unknown>)[part] : undefined;
+  for (const part of path)
+    value =
+      typeof value === 'object' && value !== null
+        ? (value as Record<string | number, unknown>)[part]
+        : undefined;
   return value;
 }
 
@@ -109,7 +137,8 @@ function keysAt(schema: z.core.$ZodType, path: readonly (string | number)[]): st
   const def = (schema as z.ZodType).def as unknown as Record<string, unknown>;
   const inner = (def.innerType ?? (def.type === 'pipe' ? def.in : undefined)) as z.core.$ZodType | undefined;
   if (inner) return keysAt(inner, path);
-  if (def.type === 'union') return (def.options as z.core.$ZodType[]).flatMap((option) => keysAt(option, path));
+  if (def.type === 'union')
+    return (def.options as z.core.$ZodType[]).flatMap((option) => keysAt(option, path));
   const [head, ...rest] = path;
   if (def.type === 'object') {
     const shape = def.shape as Record<string, z.core.$ZodType>;
@@ -123,5 +152,7 @@ function keysAt(schema: z.core.$ZodType, path: readonly (string | number)[]): st
 
 /** `tasks[2].after[0]`: a field path as people read it. */
 export function fieldPath(path: readonly (string | number)[]): string {
-  return path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`)).join('');
+  return path
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`))
+    .join('');
 }

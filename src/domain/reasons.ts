@@ -40,15 +40,18 @@ export const REASONS = {
   // run
   CLAIMS_FREE: () => 'nothing it writes is held by another task',
   READ_ONLY: () => 'it is read-only and reads a pinned commit',
-  COMMITS_READY: (e) => `its agent has ended with commits up to ${e.commit?.slice(0, 12)}, handed to the writer`,
+  COMMITS_READY: (e) =>
+    `its agent has ended with commits up to ${e.commit?.slice(0, 12)}, handed to the writer`,
   // hold
-  RECOVERING: () => 'the coordinator started without state and waits until every live task has announced itself',
+  RECOVERING: () =>
+    'the coordinator started without state and waits until every live task has announced itself',
   PLAN_INCOMPLETE: (e) => `${e.arrived} of the plan's ${e.size} tasks have arrived`,
   UPSTREAM_PENDING: (e) => `waits for ${e.upstream} to have ${e.state}`,
   UPSTREAM_UNKNOWN: (e) => `waits for ${e.upstream}, which nobody has submitted yet`,
   ISSUE_ON_HOLD: (e) => `issue ${e.issue} is ${e.state}`,
   PATH_HELD: (e) => `${e.path} overlaps ${e.held}, held by ${e.holder}`,
-  PATHS_RESTING: (e) => `${e.path} overlaps ${e.held}, which rests because its holder ${e.holder} was not seen to end`,
+  PATHS_RESTING: (e) =>
+    `${e.path} overlaps ${e.held}, which rests because its holder ${e.holder} was not seen to end`,
   ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
   ROLE_FROZEN: (e) => `role ${e.role} is frozen${because(e)}`,
@@ -87,4 +90,5 @@ export const REASONS = {
 
 export type ReasonCode = keyof typeof REASONS;
 
-export const explain = (code: ReasonCode, evidence: Evidence = {}): string => (REASONS[code] as Sentence)(evidence);
+export const explain = (code: ReasonCode, evidence: Evidence = {}): string =>
+  (REASONS[code] as Sentence)(evidence);

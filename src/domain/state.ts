@@ -32,17 +32,19 @@ export interface TaskRecord {
   /** When the phase began, in milliseconds. */
   since: number;
   attempt: number;
-  /** Landings refused because the branch moved; they do not count as attempts. */
-  landingRetries: number;
+  /** Attempts that ended through no fault of the agent; they do not count against `retry.attempts`. */
+  excused: number;
   fence?: Fence;
   /** True from the grant to the release: the claims are in the index. */
   holds: boolean;
   leaseUntil?: number;
   restUntil?: number;
+  /** Agents of its attempts that were not seen to end, and until when each of them may live. */
+  unseen?: { fence: Fence; until: number }[];
   backoffUntil?: number;
-  /** In phase held: what it waits for, and since when. */
-  hold?: { code: ReasonCode; evidence: Evidence; on: string; since: number };
-  /** In phase stopping: what comes after the agent's end. In phase landing: a withdrawal asked for. */
+  /** In phase held: what it waits for, since when, and its turn among those that wait for the same. */
+  hold?: { code: ReasonCode; evidence: Evidence; on: string; since: number; turn: number };
+  /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
   stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
   result?: Extract<AttemptResult, { kind: 'commits' }>;
   /** In phase landing: handed to the writer. From then on only the writer can withdraw it. */
@@ -92,6 +94,7 @@ export interface CarriedState {
   fenceNumber: number;
   standingNumber: number;
   arrivals: number;
+  turns: number;
   tasks: TaskRecord[];
   plans: PlanRecord[];
   issues: [string, { state: string; number: number }][];
@@ -111,7 +114,13 @@ export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' |
    * What has to be told: standings at once, standings whose only news is another holder (lazy), orders to writers,
    * packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
    */
-  due: { standings: Set<string>; lazy: Set<string>; orders: Set<string>; packets: Set<string>; lookups: Set<string> };
+  due: {
+    standings: Set<string>;
+    lazy: Set<string>;
+    orders: Set<string>;
+    packets: Set<string>;
+    lookups: Set<string>;
+  };
 
   // Indexes
   claims: ClaimIndex;
@@ -136,27 +145,26 @@ export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' |
 /** A coordinator that starts without carried state: it recovers before it grants anything. */
 export function freshState(rules: Rules, now: number): State {
   const recovery: Recovery = { awaiting: [], surveyed: false, until: now + rules.lease };
-  return restore(
-    {
-      rules,
-      epoch: now,
-      seq: 0,
-      fenceNumber: 0,
-      standingNumber: 0,
-      arrivals: 0,
-      tasks: [],
-      plans: [],
-      issues: [],
-      roles: [],
-      recovery,
-      recovered: false,
-      due: { standings: [], lazy: [], orders: [], packets: [], lookups: [] },
-    },
-  );
+  return restore({
+    rules,
+    epoch: now,
+    seq: 0,
+    fenceNumber: 0,
+    standingNumber: 0,
+    arrivals: 0,
+    turns: 0,
+    tasks: [],
+    plans: [],
+    issues: [],
+    roles: [],
+    recovery,
+    recovered: false,
+    due: { standings: [], lazy: [], orders: [], packets: [], lookups: [] },
+  });
 }
 
 export function carry(state: State): CarriedState {
-  const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, recovery, recovered, due } = state;
+  const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, turns, recovery, recovered, due } = state;
   return {
     rules,
     epoch,
@@ -164,6 +172,7 @@ export function carry(state: State): CarriedState {
     fenceNumber,
     standingNumber,
     arrivals,
+    turns,
     tasks: [...state.tasks.values()],
     plans: [...state.plans.values()],
     issues: [...state.issues],
@@ -209,6 +218,12 @@ export function restore(carried: CarriedState): State {
     endedOrder: [],
   };
   for (const task of [...carried.tasks].sort((a, b) => a.arrived - b.arrived)) indexTask(state, task);
+  // Whoever waits goes on waiting for the same thing, in the same order.
+  const held = carried.tasks.flatMap(({ id, hold }) => (hold ? { id, hold } : []));
+  for (const { id, hold } of held.sort((a, b) => a.hold.turn - b.hold.turn)) {
+    state.ready.delete(id);
+    addTo(state.watchers, hold.on, id);
+  }
   for (const plan of carried.plans) state.deadlines.push({ at: 0, kind: 'plan', id: plan.id });
   if (carried.recovery) state.deadlines.push({ at: carried.recovery.until, kind: 'recovery', id: '' });
   return state;
@@ -229,8 +244,10 @@ export function indexTask(state: State, task: TaskRecord): void {
   if (task.phase === 'landing' && task.facts.role) addTo(state.landing, task.facts.role, task.id);
   if (task.phase === 'held') state.ready.add(task.id);
   const { deadlines } = state;
-  if (task.leaseUntil !== undefined) deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
-  if (task.backoffUntil !== undefined) deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
+  if (task.leaseUntil !== undefined)
+    deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
+  if (task.backoffUntil !== undefined)
+    deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
   if (task.restUntil !== undefined) deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
   if (task.hold?.code === 'UPSTREAM_UNKNOWN') {
     deadlines.push({ at: task.hold.since + state.rules.planTimeout, kind: 'upstream', id: task.id });

@@ -43,9 +43,20 @@ export function wake(state: State, key: string): void {
   for (const id of ids) state.ready.add(id);
 }
 
-export function watch(state: State, task: TaskRecord, key: string): void {
+/** A task has its outcome: all that wait for it are looked at again, whatever else holds them at the moment. */
+export function wakeDependents(state: State, id: string): void {
+  for (const dependent of state.dependents.get(id) ?? []) {
+    if (state.tasks.get(dependent)?.phase === 'held') state.ready.add(dependent);
+  }
+}
+
+/** Watches one key, and gives the task's turn there. Whoever watches it already keeps its turn. */
+export function watch(state: State, task: TaskRecord, key: string): number {
+  const { hold } = task;
+  if (hold?.on === key && state.watchers.get(key)?.has(task.id)) return hold.turn;
   unwatch(state, task);
   addTo(state.watchers, key, task.id);
+  return ++state.turns;
 }
 
 function unwatch(state: State, task: TaskRecord): void {
@@ -67,7 +78,14 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
   state.deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
   const evidence = besideEvidence(state, task);
   countRunning(state, task, 1);
-  return record(state, task, 'run', task.facts.role || task.kind === 'hand' ? 'CLAIMS_FREE' : 'READ_ONLY', evidence, now);
+  return record(
+    state,
+    task,
+    'run',
+    task.facts.role || task.kind === 'hand' ? 'CLAIMS_FREE' : 'READ_ONLY',
+    evidence,
+    now,
+  );
 }
 
 /** What runs or lands at this moment, for the packet of the one and of the others. */
@@ -102,6 +120,7 @@ function freeSlot(state: State, task: TaskRecord): void {
 /** Takes the claims back; whoever waited for them is looked at again. Happens once for each grant. */
 export function release(state: State, task: TaskRecord): void {
   delete task.restUntil;
+  delete task.unseen;
   if (!task.holds) return;
   task.holds = false;
   state.claims.remove(task.id, task.repository, patternsOf(state, task));
@@ -124,6 +143,16 @@ export function leave(state: State, task: TaskRecord): void {
   delete task.leaseUntil;
   delete task.backoffUntil;
 }
+
+/** Its agent was not seen to end: until its lease ends it may live, whatever becomes of the task. Before `leave`. */
+export function lostSight(task: TaskRecord, now: number): void {
+  if (!task.holds || !task.fence) return;
+  task.unseen = [...(task.unseen ?? []), { fence: task.fence, until: Math.max(task.leaseUntil ?? now, now) }];
+}
+
+/** When the claims of a task that ends may be granted again. */
+export const freeAt = (state: State, task: TaskRecord): number =>
+  Math.max(...(task.unseen ?? []).map(({ until }) => until + state.rules.lockDelay), 0);
 
 /** The agent is told to end; the slot and the claims stay taken until it has. */
 export function stop(
@@ -151,8 +180,8 @@ export function requeue(state: State, task: TaskRecord, now: number): void {
 }
 
 /**
- * The task's one outcome. Claims are released at once when its agent is known to be dead, else they rest until its
- * lease and the lock-delay have passed.
+ * The task's one outcome. Claims are released at once when all its agents are known to be dead, else they rest until
+ * the lease and the lock-delay have passed.
  */
 export function end(
   state: State,
@@ -162,16 +191,24 @@ export function end(
   dead: boolean,
   now: number,
 ): Taken {
-  const lease = task.leaseUntil ?? now;
+  if (!dead) lostSight(task, now);
   leave(state, task);
   delete task.stop;
   delete task.result;
   task.phase = 'ended';
   task.since = now;
   task.outcome = { ...outcome, text: explain(outcome.code, evidence) };
-  const taken = record(state, task, outcome.kind === 'cancelled' ? 'cancel' : 'end', outcome.code, evidence, now);
-  if (task.holds && !dead) {
-    task.restUntil = Math.max(lease, now) + state.rules.lockDelay;
+  const taken = record(
+    state,
+    task,
+    outcome.kind === 'cancelled' ? 'cancel' : 'end',
+    outcome.code,
+    evidence,
+    now,
+  );
+  const free = freeAt(state, task);
+  if (task.holds && free > now) {
+    task.restUntil = free;
     state.deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
     // Whoever waits for the paths learns that they rest.
     wake(state, `holder:${task.id}`);
@@ -181,9 +218,7 @@ export function end(
   if (task.gone) state.due.packets.add(task.id);
   for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
   if (task.facts.issue) removeFrom(state.byIssue, task.facts.issue, task.id);
-  for (const id of state.dependents.get(task.id) ?? []) {
-    if (state.tasks.get(id)?.phase === 'held') state.ready.add(id);
-  }
+  wakeDependents(state, task.id);
   state.endedOrder.push(task.id);
   return taken;
 }
@@ -202,19 +237,27 @@ export function forgetEnded(state: State): void {
 
 function forgettable(state: State, task: TaskRecord): boolean {
   const { due } = state;
-  if (task.holds || due.standings.has(task.id) || due.packets.has(task.id) || state.dependents.has(task.id)) return false;
-  for (const id of state.members.get(task.plan.id) ?? []) if (state.tasks.get(id)?.phase !== 'ended') return false;
+  if (task.holds || due.standings.has(task.id) || due.packets.has(task.id) || state.dependents.has(task.id))
+    return false;
+  for (const id of state.members.get(task.plan.id) ?? [])
+    if (state.tasks.get(id)?.phase !== 'ended') return false;
   return true;
 }
 
 function forget(state: State, task: TaskRecord): void {
   state.tasks.delete(task.id);
   state.patterns.delete(task.id);
+  // Who names it as upstream from now on has to look it up.
+  state.recovered = true;
   removeFrom(state.members, task.plan.id, task.id);
   if (!state.members.has(task.plan.id)) state.plans.delete(task.plan.id);
 }
 
-export const landingId = (task: TaskRecord): string => `${task.id}#${task.fence ? fenceText(task.fence) : ''}`;
+/** The task's full name, also when the record is what is left of an earlier life of it: `name~life`. */
+export const nameOf = (task: TaskRecord): string => task.id.split('~', 1)[0] ?? task.id;
+
+export const landingId = (task: TaskRecord): string =>
+  `${nameOf(task)}#${task.fence ? fenceText(task.fence) : ''}`;
 
 /** A landing whose issue was put on hold before it was handed to the writer waits with its claims pinned. */
 export function landingOnHold(state: State, task: TaskRecord): boolean {

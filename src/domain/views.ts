@@ -1,9 +1,10 @@
 // What the coordinator tells of its state: to tasks, to writers, and to people who ask.
 
 import type { Decision, LandingOrder, Orders, Outcome, Standing } from './messages.js';
+import type { Packet } from './packet.js';
 import { explain } from './reasons.js';
 import type { Phase, State, TaskRecord } from './state.js';
-import { landingId, landingOnHold, whyBeside } from './transitions.js';
+import { landingId, landingOnHold, nameOf, whyBeside } from './transitions.js';
 
 /** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
 export function standingOf(state: State, id: string): Standing | undefined {
@@ -12,6 +13,7 @@ export function standingOf(state: State, id: string): Standing | undefined {
   if (!task || !decision) return undefined;
   const { attempt, fence, outcome } = task;
   const standing: Standing = {
+    life: task.life,
     epoch: state.epoch,
     number: ++state.standingNumber,
     phase: task.phase === 'backoff' ? 'held' : task.phase,
@@ -38,7 +40,11 @@ export function takeOrders(state: State, role: string): Orders {
     .filter((task) => !landingOnHold(state, task))
     .sort((a, b) => a.since - b.since || a.arrived - b.arrived);
   for (const task of tasks) task.ordered = true;
-  return { epoch: state.epoch, number: ++state.standingNumber, landings: tasks.flatMap((task) => orderOf(task) ?? []) };
+  return {
+    epoch: state.epoch,
+    number: ++state.standingNumber,
+    landings: tasks.flatMap((task) => orderOf(task) ?? []),
+  };
 }
 
 function orderOf(task: TaskRecord): LandingOrder | undefined {
@@ -47,7 +53,7 @@ function orderOf(task: TaskRecord): LandingOrder | undefined {
   const { base, commit, ref } = result;
   return {
     id: landingId(task),
-    task: task.id,
+    task: nameOf(task),
     attempt: task.attempt,
     fence,
     base,
@@ -148,10 +154,15 @@ function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
     repository: task.repository,
     paths: task.facts.writes,
     phase: task.phase,
-    forMs: Math.max(0, now - (task.decisions.findLast((decision) => decision.verdict === 'run')?.at ?? task.since)),
+    forMs: Math.max(
+      0,
+      now - (task.decisions.findLast((decision) => decision.verdict === 'run')?.at ?? task.since),
+    ),
     waiting: [...(state.watchers.get(`holder:${task.id}`) ?? [])],
     ...(fence ? { fence: `${fence.epoch}.${fence.number}` } : {}),
-    ...(task.phase === 'running' && leaseUntil !== undefined ? { leaseLeftMs: Math.max(0, leaseUntil - now) } : {}),
+    ...(task.phase === 'running' && leaseUntil !== undefined
+      ? { leaseLeftMs: Math.max(0, leaseUntil - now) }
+      : {}),
     ...(restUntil === undefined ? {} : { restingMs: Math.max(0, restUntil - now) }),
     ...(task.by ? { by: task.by } : {}),
     ...(task.note ? { note: task.note } : {}),
@@ -169,6 +180,40 @@ export interface Story {
 export function storyOf(state: State, id: string, now: number): Story | undefined {
   const task = state.tasks.get(id);
   if (!task) return undefined;
-  const waiting = [...(state.watchers.get(`holder:${id}`) ?? []), ...(state.watchers.get(`task:${id}`) ?? [])];
+  const waiting = [
+    ...(state.watchers.get(`holder:${id}`) ?? []),
+    ...(state.watchers.get(`task:${id}`) ?? []),
+  ];
   return { task: lineOf(task, now), decisions: task.decisions, beside: task.beside, waiting };
+}
+
+/** The packet of a task whose workflow is closed and cannot write its own. Undefined while it has not ended. */
+export function packetOf(state: State, id: string): Packet | undefined {
+  const task = state.tasks.get(id);
+  if (!task?.outcome || task.kind !== 'task') return undefined;
+  const { title, role, agent, issue, writes, reads, after } = task.facts;
+  return {
+    version: 1,
+    task: nameOf(task),
+    fleet: state.rules.fleet,
+    life: task.life,
+    writes,
+    reads,
+    after,
+    outcome: task.outcome,
+    attempts: [],
+    decisions: task.decisions,
+    beside: besideOf(state, task),
+    ...(title ? { title } : {}),
+    ...(role ? { role } : {}),
+    ...(agent ? { agent } : {}),
+    ...(issue ? { issue } : {}),
+  };
+}
+
+/** Tasks whose workflow ought to be alive, or whose last word has not come yet. */
+export function liveTasks(state: State): { task: string; life: string }[] {
+  return [...state.tasks.values()]
+    .filter((task) => task.kind === 'task' && task.phase !== 'ended' && !task.gone)
+    .map(({ id, life }) => ({ task: id, life }));
 }

@@ -31,14 +31,15 @@ export class GitError extends Error {
 
 const FIXED_ENVIRONMENT: Readonly<Record<string, string>> = {
   GIT_NO_REPLACE_OBJECTS: '1',
-  GIT_GRAFT_FILE: '/dev/null',
+  // Not /dev/null: git remarks on every grafts file that exists.
+  GIT_GRAFT_FILE: '/dev/null/none',
   GIT_CONFIG_NOSYSTEM: '1',
   GIT_CONFIG_GLOBAL: '/dev/null',
   GIT_ATTR_NOSYSTEM: '1',
   GIT_TERMINAL_PROMPT: '0',
   GIT_OPTIONAL_LOCKS: '0',
   GIT_NO_LAZY_FETCH: '1',
-  GIT_ALLOW_PROTOCOL: 'file',
+  GIT_ALLOW_PROTOCOL: 'none',
   LC_ALL: 'C',
 };
 
@@ -167,7 +168,9 @@ function ending(child: ChildProcessWithoutNullStreams, args: readonly string[]):
   });
   const command = `git ${args.join(' ')}`.slice(0, 300);
   return new Promise((resolve, reject) => {
-    child.once('error', (error) => reject(new GitError(`${command}: cannot start: ${error.message}`, null, '')));
+    child.once('error', (error) =>
+      reject(new GitError(`${command}: cannot start: ${error.message}`, null, '')),
+    );
     child.once('close', (code, signal) => {
       if (code === 0) return resolve();
       const stderr = said.toString('utf8').trim();

@@ -35,20 +35,29 @@ export interface History {
 const SUBMODULE = '160000';
 
 // Plumbing with every setting that could bend it spelt out. Fed with commits, one a line.
-const DIFF_TREE = ['diff-tree', '--stdin', '--always', '--root', '-r', '-z', '--raw', '--no-abbrev', '--no-renames'];
+const DIFF_TREE = [
+  'diff-tree',
+  '--stdin',
+  '--always',
+  '--root',
+  '-r',
+  '-z',
+  '--raw',
+  '--no-abbrev',
+  '--no-renames',
+];
 const DIFF_TREE_FLAGS = ['--diff-merges=first-parent', '--no-relative', '--ignore-submodules=none'];
 
-export async function readHistory(
-  repo: string,
-  select: { last?: number; range?: string },
-): Promise<History> {
+export async function readHistory(repo: string, select: { last?: number; range?: string }): Promise<History> {
   const objectFormat = await openRepository(repo);
   const { from, to, limit } = await selection(repo, select);
   const commits = await listCommits(repo, from, to, limit);
   const first = commits[0];
   const last = commits.at(-1);
   if (!first || !last) {
-    throw new Error(`${repo}: no commits in the range ${select.range ?? ''}: its end is reachable from its start`);
+    throw new Error(
+      `${repo}: no commits in the range ${select.range ?? ''}: its end is reachable from its start`,
+    );
   }
   const changes = await readChanges(
     repo,
@@ -196,21 +205,39 @@ function refuseSubmodules(repo: string, commits: readonly HistoryCommit[]): void
 }
 
 async function requireBlobs(repo: string, commits: readonly HistoryCommit[]): Promise<void> {
-  const needed = new Set<string>();
-  for (const { changes } of commits) for (const { status, newOid } of changes) if (status !== 'D') needed.add(newOid);
-  if (needed.size === 0) return;
-  const input = `${[...needed].join('\n')}\n`;
-  const answers = (await git(repo, ['cat-file', '--batch-check=%(objectname)'], { input })).toString('latin1');
-  const missing = new Set(answers.match(/^[0-9a-f]+(?= missing$)/gm) ?? []);
-  if (missing.size === 0) return;
+  const needed = new Map<string, string>();
   for (const { oid, changes } of commits) {
-    const change = changes.find(({ newOid }) => missing.has(newOid));
-    if (!change) continue;
-    throw new Error(
-      `${repo} lacks ${missing.size} of the files' contents, first that of ${showPath(change.path)} in commit ${oid} ` +
-        '(a partial clone or snapshot?): complete it, or choose commits that are whole',
-    );
+    for (const { status, newOid, path } of changes) {
+      if (status !== 'D' && !needed.has(newOid)) needed.set(newOid, `${showPath(path)} in commit ${oid}`);
+    }
   }
+  const missing = await firstMissing(repo, [...needed.keys()]);
+  if (missing === undefined) return;
+  throw new Error(
+    `${repo} lacks the content of ${needed.get(missing) ?? missing} (a partial clone or snapshot?): ` +
+      'complete it, or choose commits that are whole',
+  );
+}
+
+// Asked in growing portions: a clone that lacks everything is found out at once, as each lacking object of a partial
+// clone can cost git an attempt to fetch it, and a whole repository is checked by few processes.
+async function firstMissing(repo: string, oids: readonly string[]): Promise<string | undefined> {
+  for (let at = 0, size = 64; at < oids.length; at += size, size *= 4) {
+    const input = `${oids.slice(at, at + size).join('\n')}\n`;
+    let answers: string;
+    try {
+      answers = (await git(repo, ['cat-file', '--batch-check=%(objectname)'], { input })).toString('latin1');
+    } catch (error) {
+      // Asked for an object that a partial clone lacks and may not fetch, git ends at once, naming it.
+      const named =
+        error instanceof GitError ? /could not fetch ([0-9a-f]+)/.exec(error.stderr)?.[1] : undefined;
+      if (named === undefined) throw incomplete(repo, error);
+      return named;
+    }
+    const missing = /^([0-9a-f]+) missing$/m.exec(answers)?.[1];
+    if (missing !== undefined) return missing;
+  }
+  return undefined;
 }
 
 function incomplete(repo: string, error: unknown): Error {

@@ -110,7 +110,7 @@ class TouchedPaths {
 function addLeaves(node: Node, found: Set<number>): void {
   const stack = [node];
   for (let next = stack.pop(); next; next = stack.pop()) {
-    if (next.below) stack.push(...next.below.values());
+    if (next.below) for (const node of next.below.values()) stack.push(node);
     else found.add(next.last);
   }
 }

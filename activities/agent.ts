@@ -1,0 +1,222 @@
+// One attempt of an agent, from the empty folder to commits that are kept: the one long activity. It tells what came
+// out by what it sees (exit code, commits), and ends only when no process of the agent is left.
+
+import { activityInfo, Context, heartbeat } from '@temporalio/activity';
+import { mkdir, readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import { type AgentKind, roleRepository } from '../src/domain/config.js';
+import { formatDuration } from '../src/domain/durations.js';
+import { type Fence, fenceText } from '../src/domain/fence.js';
+import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
+import type { AttemptRecord } from '../src/domain/packet.js';
+import { agentKind } from '../src/domain/plan.js';
+import type { Outbox } from './delivery.js';
+import { type Host, mirrorOf } from './host.js';
+import type { Leases } from './leases.js';
+import type { Mirror } from './mirror.js';
+import { outputFile, redact, secretsIn, tailOf } from './output.js';
+import { allowedEnv, identityOf, type ProcessEnd, runProcess, StillAlive } from './processes.js';
+import { changesBetween, pathText } from './trees.js';
+import { commitLeftovers, headOf, keepCommits, makeWorkstation, removeWorkstation, workstationDir, writeRecord, type Workstation } from './workstation.js';
+
+export interface AgentInput {
+  /** Full name: plan/task. */
+  task: string;
+  title?: string;
+  prompt: string;
+  agent?: string;
+  role?: string;
+  repository?: string;
+  writes: string[];
+  env: Record<string, string>;
+  /** Milliseconds. */
+  timeout?: number;
+  attempt: number;
+  fence: Fence;
+  /** Milliseconds. */
+  lease: number;
+}
+
+export interface AgentRun {
+  result: AttemptResult;
+  record: AttemptRecord;
+}
+
+const REPORT_BYTES = 16_000;
+const TAIL_BYTES = 2_000;
+const MOST_CHANGES = 200;
+
+export const logFile = (home: string, task: string, attempt: number, fence: Fence): string =>
+  join(home, 'logs', task, `${String(attempt).padStart(3, '0')}-${fenceText(fence)}.log`);
+
+export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
+  return {
+    async runAgent(input: AgentInput): Promise<AgentRun> {
+      const beat = setInterval(() => heartbeat(), 1_000);
+      const stop = new AbortController();
+      const { cancellationSignal } = Context.current();
+      cancellationSignal.addEventListener('abort', () => stop.abort(), { once: true });
+      let lapsed = false;
+      const letGo = leases.hold(input.task, input.fence, input.lease, () => {
+        lapsed = true;
+        stop.abort();
+      });
+      const started = new Date().toISOString();
+      const record: AttemptRecord = { attempt: input.attempt, fence: input.fence, started, host: hostname() };
+      try {
+        const result = await attempt(host, input, record, stop.signal, () => lapsed);
+        return { result, record: { ...record, ended: new Date().toISOString(), result } };
+      } catch (error) {
+        // The folder stays: there may be work in it that is kept nowhere else.
+        const text = error instanceof Error ? error.message : String(error);
+        const result: AttemptResult = { kind: 'failed', dead: !(error instanceof StillAlive), code: 'WORKSTATION_FAILED', text };
+        return { result, record: { ...record, ended: new Date().toISOString(), result } };
+      } finally {
+        clearInterval(beat);
+        letGo();
+        await sayDead(outbox, input);
+      }
+    },
+  };
+}
+
+/** A workflow that is gone cannot tell that its agent is dead: the worker does. */
+async function sayDead(outbox: Outbox, { task, fence }: AgentInput): Promise<void> {
+  const details = Context.current().cancellationDetails;
+  if (!details || !(details.notFound || details.timedOut)) return;
+  await outbox.tell({ kind: 'worker', renew: [], dead: [{ task, fence }] }).catch(() => undefined);
+}
+
+async function attempt(host: Host, input: AgentInput, record: AttemptRecord, stop: AbortSignal, lapsed: () => boolean): Promise<AttemptResult> {
+  const kind = agentKind(host.config, input.agent);
+  const agent = kind === undefined ? undefined : host.config.agents[kind];
+  if (kind === undefined || !agent) return failed('WORKSTATION_FAILED', `the fleet has no kind of agent "${input.agent ?? 'default'}"`, true);
+  const role = input.role === undefined ? undefined : host.config.roles[input.role];
+  const repository = role ? roleRepository(role) : (input.repository ?? Object.keys(host.config.repositories)[0] ?? '');
+  const dir = workstationDir(host.home, input.task, input.fence);
+  let mirror: Mirror;
+  let station: Workstation;
+  try {
+    mirror = mirrorOf(host, repository);
+    const base = await mirror.refresh();
+    station = await makeWorkstation(dir, mirror, { base, checkout: agent.checkout, prompt: input.prompt, agent: kind });
+  } catch (error) {
+    await removeWorkstation(dir);
+    return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
+  }
+  const note = {
+    task: input.task,
+    repository,
+    fence: input.fence,
+    base: station.base,
+    checkout: agent.checkout,
+    token: Buffer.from(activityInfo().taskToken).toString('base64'),
+    worker: host.self,
+  };
+  await writeRecord(dir, note);
+  const timeout = input.timeout ?? agent.timeout;
+  const limit = AbortSignal.timeout(timeout);
+  const end = await runInStation(host, input, agent, station, AbortSignal.any([stop, limit]), (pid) =>
+    writeRecord(dir, { ...note, leader: identityOf(pid) }),
+  );
+  if (end.exitCode !== undefined) record.exitCode = end.exitCode;
+  if (end.signal !== undefined) record.signal = end.signal;
+  const secrets = secretsIn(agent.passEnv);
+  const log = logFile(host.home, input.task, input.attempt, input.fence);
+  record.tail = redact(await tailOf(log, TAIL_BYTES), secrets);
+  const report = await readFile(station.reportFile, 'utf8').catch(() => '');
+  if (report) record.report = redact(report.slice(0, REPORT_BYTES), secrets);
+
+  const kept = await collect(mirror, station, input, agent, record);
+  await removeWorkstation(dir);
+  if (Context.current().cancellationSignal.aborted || lapsed()) return stopped(lapsed());
+  if (limit.aborted) return failed('AGENT_TIMED_OUT', `it took longer than ${formatDuration(timeout)}`);
+  if (end.exitCode !== 0) return failed('AGENT_FAILED', describe(end, record.tail));
+  if (!input.role) return { kind: 'done', dead: true };
+  if (!kept) return failed('NO_COMMITS', record.tail.trim().slice(-500));
+  return { kind: 'commits', dead: true, base: station.base, ...kept };
+}
+
+const failed = (code: FailureCode, text: string, final = false): AttemptResult => ({ kind: 'failed', dead: true, code, text, ...(final ? { final } : {}) });
+
+/** Ended from outside: by a decision, or because this worker goes away or lost the server. */
+function stopped(lapsed: boolean): AttemptResult {
+  const details = Context.current().cancellationDetails;
+  if (lapsed) return failed('WORKER_LOST', 'the worker could not reach the server for as long as its lease');
+  if (details?.workerShutdown) return failed('WORKER_LOST', 'the worker was shut down');
+  return failed('CANCELLED_BY_REQUEST', '');
+}
+
+function describe(end: ProcessEnd, tail: string): string {
+  const how = end.error ? `it could not be started: ${end.error}` : end.signal ? `ended by ${end.signal}` : `exit code ${end.exitCode}`;
+  const said = tail.trim().split('\n').slice(-3).join('\n').slice(-400);
+  return said ? `${how}: ${said}` : how;
+}
+
+async function runInStation(
+  host: Host,
+  input: AgentInput,
+  agent: AgentKind,
+  station: Workstation,
+  signal: AbortSignal,
+  onStart: (pid: number) => Promise<void>,
+): Promise<ProcessEnd> {
+  if (signal.aborted) return { signal: 'SIGTERM' };
+  const log = logFile(host.home, input.task, input.attempt, input.fence);
+  await mkdir(dirname(log), { recursive: true });
+  const output = outputFile(log, secretsIn(agent.passEnv));
+  const more = {
+    ...input.env,
+    HOME: station.home,
+    TMPDIR: station.tmp,
+    GIT_TERMINAL_PROMPT: '0',
+    SIGNALBOX_TASK: input.task,
+    SIGNALBOX_ATTEMPT: String(input.attempt),
+    SIGNALBOX_FENCE: fenceText(input.fence),
+    SIGNALBOX_ROLE: input.role ?? '',
+    SIGNALBOX_WRITES: input.writes.join('\n').slice(0, 32_000),
+    SIGNALBOX_BASE: station.base,
+    SIGNALBOX_PROMPT_FILE: station.promptFile,
+    SIGNALBOX_REPORT_FILE: station.reportFile,
+    // The kernel takes at most 128 KiB per variable; the file always has all of it.
+    ...(Buffer.byteLength(input.prompt) < 100_000 ? { SIGNALBOX_PROMPT: input.prompt } : {}),
+  };
+  const recorded: Promise<void>[] = [];
+  try {
+    return await runProcess({
+      command: agent.command,
+      cwd: station.clone,
+      env: allowedEnv(agent.passEnv, more),
+      marker: station.dir,
+      output: output.stream,
+      signal,
+      onStart: (pid) => recorded.push(onStart(pid)),
+    });
+  } finally {
+    await Promise.all(recorded);
+    await output.close();
+  }
+}
+
+/** Takes the agent's commits out of its clone; undefined when there are none. */
+async function collect(
+  mirror: Mirror,
+  station: Workstation,
+  input: AgentInput,
+  agent: AgentKind,
+  record: AttemptRecord,
+): Promise<{ commit: string; ref: string } | undefined> {
+  if (agent.checkout && (await commitLeftovers(station, input.task))) record.committedForAgent = true;
+  const commit = await headOf(station.clone);
+  if (commit === station.base) return undefined;
+  const ref = await keepCommits(mirror, station.clone, commit, input.task, input.fence);
+  const changes = await changesBetween(mirror, station.base, commit);
+  record.changes = changes.slice(0, MOST_CHANGES).map(({ path, oldMode, newMode }) => `${letter(oldMode, newMode)} ${pathText(path)}`);
+  if (changes.length > MOST_CHANGES) record.changesMore = changes.length - MOST_CHANGES;
+  if (!input.role) record.discarded = changes.length;
+  return { commit, ref };
+}
+
+const letter = (before: string, after: string): string => (before === '000000' ? 'A' : after === '000000' ? 'D' : 'M');
+

@@ -1,0 +1,190 @@
+// Signals on their way. Tasks and writers of this worker tell the coordinator through one outbox: at once when it is
+// idle, in batches under load. The coordinator's standings and orders go out as one local activity a batch.
+
+import { type Client, WorkflowNotFoundError } from '@temporalio/client';
+import { rulesOf } from '../src/domain/config.js';
+import { controlQueue, coordinatorId, SEARCH, SIGNAL, taskOfWorkflowId, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
+import type { Message, Orders, Outcome, Standing } from '../src/domain/messages.js';
+import type { Host } from './host.js';
+
+/** Bytes of JSON in one signal: a payload warns at 512 KB and fails at 2 MB. */
+const MOST_BYTES = 256 * 1024;
+/** Under load the outbox waits this long between two signals, so that the coordinator can continue as new. */
+const GAP_MS = 100;
+const PARALLEL = 16;
+
+interface Queued {
+  message: Message;
+  done: () => void;
+  failed: (error: unknown) => void;
+}
+
+/** What this worker has to tell the coordinator, which is started by the first word if it does not run. */
+export class Outbox {
+  private queue: Queued[] = [];
+  private sending = false;
+
+  constructor(private readonly host: Pick<Host, 'client' | 'config'>) {}
+
+  /** Resolves when the server has accepted the message. */
+  tell(message: Message): Promise<void> {
+    return new Promise((done, failed) => {
+      this.queue.push({ message, done, failed });
+      void this.send();
+    });
+  }
+
+  private async send(): Promise<void> {
+    if (this.sending) return;
+    this.sending = true;
+    while (this.queue.length > 0) {
+      const batch = this.take();
+      try {
+        await this.signal(batch.map(({ message }) => message));
+        for (const { done } of batch) done();
+      } catch (error) {
+        for (const { failed } of batch) failed(error);
+      }
+      if (this.queue.length > 1) await new Promise((resolve) => setTimeout(resolve, GAP_MS));
+    }
+    this.sending = false;
+  }
+
+  private take(): Queued[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { message } of this.queue) {
+      bytes += JSON.stringify(message).length;
+      if (count > 0 && bytes > MOST_BYTES) break;
+      count += 1;
+    }
+    return this.queue.splice(0, count);
+  }
+
+  private async signal(messages: Message[]): Promise<void> {
+    const { client, config } = this.host;
+    await client.workflow.signalWithStart(WORKFLOW.coordinator, coordinatorStart(config, messages));
+  }
+}
+
+/** The one way to reach the coordinator: it is started if it does not run. */
+export function coordinatorStart(config: Host['config'], messages: Message[]) {
+  return {
+    workflowId: coordinatorId(config.fleet),
+    taskQueue: controlQueue(config.fleet),
+    args: [{ rules: rulesOf(config) }],
+    signal: SIGNAL.tell,
+    signalArgs: [messages] as [Message[]],
+    staticSummary: `Coordinator of fleet ${config.fleet}`,
+  };
+}
+
+export interface Delivery {
+  standings: { task: string; standing: Standing }[];
+  orders: { role: string; orders: Orders }[];
+}
+
+export interface Surveyed {
+  live: string[];
+}
+
+export interface Found {
+  outcomes: { task: string; outcome: Outcome['kind']; role?: string }[];
+  plans: { plan: string; count: number }[];
+}
+
+export function deliveryActivities(host: Host, outbox: Outbox) {
+  const { client } = host;
+  const { fleet } = host.config;
+  return {
+    /** A task's or writer's word to the coordinator. */
+    tell: (message: Message): Promise<void> => outbox.tell(message),
+
+    /** Sends a batch; gives the tasks whose workflow is closed. Sending it twice does no harm. */
+    async deliver(batch: Delivery): Promise<{ gone: { task: string; life: string }[] }> {
+      const gone: { task: string; life: string }[] = [];
+      await inParallel(batch.standings, async ({ task, standing }) => {
+        try {
+          await client.workflow.getHandle(taskWorkflowId(fleet, task)).signal(SIGNAL.standing, standing);
+        } catch (error) {
+          if (!(error instanceof WorkflowNotFoundError)) throw error;
+          gone.push({ task, life: standing.life });
+        }
+      });
+      await inParallel(batch.orders, async ({ role, orders }) => {
+        await client.workflow.signalWithStart(WORKFLOW.writer, {
+          workflowId: writerId(fleet, role),
+          taskQueue: controlQueue(fleet),
+          args: [{ fleet, role }],
+          signal: SIGNAL.orders,
+          signalArgs: [orders],
+          staticSummary: `Writer of role ${role}`,
+        });
+      });
+      return { gone };
+    },
+
+    /** Lists the fleet's live tasks and writers, and asks each to announce itself. */
+    async survey(): Promise<Surveyed> {
+      const ids = await runningIds(client, fleet);
+      await inParallel(ids, async (id) => {
+        await client.workflow
+          .getHandle(id)
+          .signal(SIGNAL.announce)
+          .catch((error: unknown) => {
+            if (!(error instanceof WorkflowNotFoundError)) throw error;
+          });
+      });
+      return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []) };
+    },
+
+    /** Outcomes of closed tasks (`plan/task`) and sizes of plans (`plan:ID`), as Temporal remembers them. */
+    async lookUp(names: string[]): Promise<Found> {
+      const found: Found = { outcomes: [], plans: [] };
+      await inParallel(names, async (name) => {
+        if (name.startsWith('plan:')) {
+          const plan = name.slice('plan:'.length);
+          const { count } = await client.workflow.count(`${SEARCH.fleet} = "${fleet}" AND ${SEARCH.plan} = "${plan}"`);
+          found.plans.push({ plan, count });
+          return;
+        }
+        const outcome = await outcomeOf(client, taskWorkflowId(fleet, name));
+        if (outcome) found.outcomes.push({ task: name, ...outcome });
+      });
+      return found;
+    },
+  };
+}
+
+/** Every live task and writer of the fleet, by workflow id. */
+export async function runningIds(client: Client, fleet: string): Promise<string[]> {
+  const ids: string[] = [];
+  const query = `ExecutionStatus = "Running" AND WorkflowType IN ("${WORKFLOW.task}", "${WORKFLOW.writer}") AND WorkflowId STARTS_WITH "${fleet}/"`;
+  for await (const { workflowId } of client.workflow.list({ query })) ids.push(workflowId);
+  return ids;
+}
+
+function nameOf(fleet: string, workflowId: string): string | undefined {
+  const writers = writerId(fleet, '');
+  return workflowId.startsWith(writers) ? `writer:${workflowId.slice(writers.length)}` : taskOfWorkflowId(fleet, workflowId);
+}
+
+async function outcomeOf(client: Client, workflowId: string): Promise<{ outcome: Outcome['kind']; role?: string } | undefined> {
+  try {
+    const { searchAttributes } = await client.workflow.getHandle(workflowId).describe();
+    const state = searchAttributes[SEARCH.state]?.[0];
+    const known = (['landed', 'finished', 'failed', 'cancelled'] as const).find((kind) => kind === state);
+    return known ? { outcome: known, ...(known === 'landed' ? { role: 'unknown' } : {}) } : undefined;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
+}
+
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const hands = Array.from({ length: Math.min(PARALLEL, queue.length) }, async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  });
+  await Promise.all(hands);
+}

@@ -1,0 +1,39 @@
+// All activities of a fleet, made for one host. Tasks' activities and the control plane's are served by workers of
+// their own, so that agents cannot take the slots of the coordinator and the writers.
+
+import { PACKETS_REF } from '../src/domain/ids.js';
+import type { Packet } from '../src/domain/packet.js';
+import { agentActivities } from './agent.js';
+import { deliveryActivities, Outbox } from './delivery.js';
+import type { Host } from './host.js';
+import { landingActivities } from './landing.js';
+import { Leases } from './leases.js';
+import { PacketKeeper } from './packets.js';
+
+export function activitiesFor(host: Host) {
+  const outbox = new Outbox(host);
+  const packets = new PacketKeeper(host);
+  const { tell, deliver, survey, lookUp } = deliveryActivities(host, outbox);
+  const record = {
+    /** Keeps a change packet on the shared repository. */
+    keepPacket: (input: { repository?: string; role?: string; packet: Packet; ifAbsent?: boolean }): Promise<void> =>
+      packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
+  };
+  return {
+    outbox,
+    task: { tell, ...record, ...agentActivities(host, outbox, new Leases(outbox)) },
+    control: { tell, deliver, survey, lookUp, ...record, ...landingActivities(host) },
+  };
+}
+
+export type Activities = ReturnType<typeof activitiesFor>;
+export type TaskActivities = Activities['task'];
+export type ControlActivities = Activities['control'];
+
+function repositoryFor(host: Host, { role, repository }: { role?: string; repository?: string }): string {
+  const own = role === undefined ? undefined : host.config.roles[role]?.resources[0]?.slice('branch:'.length);
+  const names = Object.keys(host.config.repositories);
+  const found = [own, repository].find((name) => name !== undefined && names.includes(name)) ?? names[0];
+  if (found === undefined) throw new Error(`there is no repository to keep ${PACKETS_REF} in`);
+  return found;
+}

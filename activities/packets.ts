@@ -1,0 +1,96 @@
+// Change packets, kept under one ref per repository. Packets that come at the same time share one commit and one
+// push. Writing the same packet twice changes nothing.
+
+import { PACKETS_REF } from '../src/domain/ids.js';
+import { type Packet, packetPath } from '../src/domain/packet.js';
+import { type Host, mirrorOf } from './host.js';
+import type { Mirror } from './mirror.js';
+import { type Change, commitTree, emptyTree, ScratchIndex } from './trees.js';
+
+interface Waiting {
+  packet: Packet;
+  /** A packet that another hand wrote already stays. */
+  ifAbsent: boolean;
+  done: () => void;
+  failed: (error: unknown) => void;
+}
+
+export class PacketKeeper {
+  private readonly waiting = new Map<string, Waiting[]>();
+  private readonly writing = new Set<string>();
+
+  constructor(private readonly host: Host) {}
+
+  /** Resolves when the packet is on the shared repository. */
+  keep(repository: string, packet: Packet, ifAbsent = false): Promise<void> {
+    return new Promise((done, failed) => {
+      const waiting = this.waiting.get(repository) ?? [];
+      this.waiting.set(repository, [...waiting, { packet, ifAbsent, done, failed }]);
+      void this.drain(repository);
+    });
+  }
+
+  private async drain(repository: string): Promise<void> {
+    if (this.writing.has(repository)) return;
+    this.writing.add(repository);
+    for (let batch = this.take(repository); batch.length > 0; batch = this.take(repository)) {
+      try {
+        await writePackets(mirrorOf(this.host, repository), batch);
+        for (const { done } of batch) done();
+      } catch (error) {
+        for (const { failed } of batch) failed(error);
+      }
+    }
+    this.writing.delete(repository);
+  }
+
+  private take(repository: string): Waiting[] {
+    const batch = this.waiting.get(repository) ?? [];
+    this.waiting.delete(repository);
+    return batch;
+  }
+}
+
+async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<void> {
+  for (let round = 1; ; round++) {
+    await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);
+    const tip = await mirror.find(PACKETS_REF);
+    const commit = await commitOf(mirror, tip, batch);
+    if (commit === undefined) return;
+    const problem = await mirror.push([`--force-with-lease=${PACKETS_REF}:${tip ?? ''}`, `${commit}:${PACKETS_REF}`]);
+    if (problem === undefined) {
+      await mirror.run(['update-ref', PACKETS_REF, commit]);
+      return;
+    }
+    if (round > 20) throw new Error(`change packets cannot be pushed: ${problem}`);
+    await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 100));
+  }
+}
+
+/** The commit that adds the packets; undefined when all are there already. */
+async function commitOf(mirror: Mirror, tip: string | undefined, batch: readonly Waiting[]): Promise<string | undefined> {
+  const index = new ScratchIndex(mirror);
+  try {
+    const before = tip ? await mirror.text(['rev-parse', `${tip}^{tree}`]) : await emptyTree(mirror);
+    await index.read(before);
+    const changes: Change[] = [];
+    for (const { packet, ifAbsent } of batch) {
+      const path = packetPath(packet.task, packet.life);
+      if (ifAbsent && tip && (await exists(mirror, `${tip}:${path}`))) continue;
+      const newOid = await mirror.text(['hash-object', '-w', '--stdin'], { input: `${JSON.stringify(packet, undefined, 2)}\n` });
+      changes.push({ path: Buffer.from(path), oldMode: '000000', newMode: '100644', oldOid: '', newOid });
+    }
+    const tree = await index.apply(changes);
+    if (tree === before) return undefined;
+    const names = batch.map(({ packet }) => `${packet.outcome.kind} ${packet.task}`);
+    return await commitTree(mirror, tree, tip ? [tip] : [], `${names.join('\n')}\n`);
+  } finally {
+    await index.dispose();
+  }
+}
+
+const exists = (mirror: Mirror, name: string): Promise<boolean> =>
+  mirror.run(['cat-file', '-e', name]).then(
+    () => true,
+    () => false,
+  );

@@ -1,0 +1,60 @@
+// What a dead worker left behind on this host: agents that still run, workstations with work in them, activities that
+// nobody will complete. A starting worker ends the first, keeps the second, and fails the third, so that their tasks
+// need not wait for a heartbeat to run out.
+
+import { ApplicationFailure } from '@temporalio/common';
+import { ActivityNotFoundError } from '@temporalio/client';
+import { join, sep } from 'node:path';
+import { type Host, mirrorOf } from './host.js';
+import { endTree, groupIsOurs, isAlive, markedProcesses } from './processes.js';
+import { commitLeftovers, findRecords, headOf, keepCommits, removeWorkstation, type WorkstationRecord } from './workstation.js';
+
+export const WORKER_DIED = 'WorkerDied';
+
+/** Gives how many workstations of dead workers were cleared away. */
+export async function reap(host: Host): Promise<number> {
+  let reaped = 0;
+  for (const { dir, record } of await findRecords(host.home)) {
+    if (isAlive(record.worker)) continue;
+    await endTree(record.leader && groupIsOurs(record.leader) ? record.leader.pid : undefined, dir, 0);
+    await keepWork(host, dir, record);
+    await failActivity(host, record);
+    reaped += 1;
+  }
+  await endStrays(host);
+  return reaped;
+}
+
+/** Agents whose workstation has lost its record, and what verify and deploy commands of a dead worker left. */
+async function endStrays(host: Host): Promise<void> {
+  const stations = join(host.home, 'workstations') + sep;
+  const known = new Set((await findRecords(host.home)).map(({ dir }) => dir));
+  for (const { pid, marker } of markedProcesses((value) => value.startsWith(stations) && !known.has(value))) {
+    host.log(`ending process ${pid}, left over from ${marker}`);
+    await endTree(undefined, marker, 0);
+  }
+}
+
+async function keepWork(host: Host, dir: string, record: WorkstationRecord): Promise<void> {
+  const clone = join(dir, 'clone');
+  try {
+    const mirror = mirrorOf(host, record.repository);
+    await mirror.open();
+    // What looked changed from the start is not known any more; a dead attempt never lands, so nothing is lost by keeping it.
+    if (record.checkout) await commitLeftovers({ clone, untouched: new Map() }, record.task);
+    const commit = await headOf(clone);
+    if (commit !== record.base) await keepCommits(mirror, clone, commit, record.task, record.fence);
+    await removeWorkstation(dir);
+  } catch (error) {
+    host.log(`the work in ${dir} could not be kept elsewhere, so the folder stays: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+async function failActivity(host: Host, record: WorkstationRecord): Promise<void> {
+  const failure = ApplicationFailure.create({ type: WORKER_DIED, message: 'its worker died; the agent was found and ended', nonRetryable: true });
+  try {
+    await host.client.activity.fail(Buffer.from(record.token, 'base64'), failure);
+  } catch (error) {
+    if (!(error instanceof ActivityNotFoundError)) host.log(`the attempt of ${record.task} could not be failed at once: ${String(error)}`);
+  }
+}

@@ -1,0 +1,996 @@
+// A simulated fleet around decide: tasks, their agents, workers, writers and a network that loses, doubles, delays and
+// reorders. It keeps its own truth (which agents live, what the ledger says) and checks decide against it after
+// every event. What the real workflows must do is done here in the same way:
+//
+// - A task reports its whole state under a rising number at each change and on a slow timer. It starts an agent when
+//   it is told `running` under a fence newer than any it ran under; told `stopping` under a fence it never started, it
+//   answers `stopped` under that fence; told `held` with a later attempt, it goes back to waiting; told `ended`, it closes.
+// - A worker renews the leases of its live agents and kills an agent at its lease's end.
+// - A writer works on the orders it was told last, asks the ledger first, and repeats its results until they are
+//   taken off its orders.
+
+import fc from 'fast-check';
+import type { Rules } from '../../src/domain/config.js';
+import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
+import { compareFences, type Fence, fenceText, sameFence } from '../../src/domain/fence.js';
+import type {
+  AttemptResult,
+  CancelRequest,
+  Edge,
+  HandReport,
+  LandingOrder,
+  LandingResult,
+  Orders,
+  Outcome,
+  RefusalCode,
+  Standing,
+  TaskFacts,
+  TaskReport,
+} from '../../src/domain/messages.js';
+import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
+import { carry, freshState, restore, type State, type TaskRecord } from '../../src/domain/state.js';
+import { landingId, type Taken } from '../../src/domain/transitions.js';
+import { standingOf, takeOrders } from '../../src/domain/views.js';
+
+export const RULES: Rules = {
+  fleet: 'f',
+  roles: { dev: { repository: 'app', maxRunning: 2 }, ops: { repository: 'app', maxRunning: 1 } },
+  defaultRepository: 'app',
+  ceiling: 3,
+  lease: 60_000,
+  lockDelay: 5_000,
+  planTimeout: 120_000,
+  retry: { attempts: 2, backoff: 1_000, maxBackoff: 10_000 },
+  issues: { closed: 'cancel', paused: 'hold' },
+};
+
+// ---- what a run is made of
+
+export interface Spec {
+  plan: 'p' | 'q' | 'single';
+  role?: string;
+  writes: string[];
+  /** Positions of other specs; out of range: a task that nobody submits. */
+  after: number[];
+  issue?: string;
+  attempts?: number;
+}
+
+export type Op =
+  | { do: 'submit' | 'announce' | 'sweep' | 'flush' | 'carry' | 'renew' | 'restart' | 'survey' | 'settle' }
+  | { do: 'deliver'; pick: number; fate: 'once' | 'once more' | 'lost' }
+  | { do: 'pass'; ms: number }
+  | { do: 'agent'; pick: number; how: number; dead: boolean }
+  | { do: 'write'; pick: number; how: number }
+  | { do: 'thaw' | 'kill writer'; pick: number }
+  | { do: 'cancel'; pick: number }
+  | { do: 'terminate'; pick: number; again: boolean }
+  | { do: 'see dead'; pick: number }
+  | { do: 'issue'; pick: number; state: string }
+  | { do: 'rules'; ceiling: number; pausedGoes: boolean }
+  | { do: 'claim' | 'release'; pick: number; wait: boolean };
+
+const PATHS = ['a', 'a/b', 'a/b/c', 'b', 'b/c', ':(glob)**/c', ':(glob)a/*', ':(glob)*/b/**', '.'];
+const ISSUES = ['I-1', 'I-2'];
+const HANDS = ['hand/ann', 'hand/bob'];
+
+const spec: fc.Arbitrary<Spec> = fc
+  .record({
+    plan: fc.constantFrom('p', 'p', 'q', 'single'),
+    role: fc.constantFrom('dev', 'dev', 'ops', undefined),
+    writes: fc.uniqueArray(fc.constantFrom(...PATHS), { maxLength: 3, minLength: 1 }),
+    after: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { maxLength: 2 }),
+    issue: fc.constantFrom(undefined, undefined, ...ISSUES),
+    attempts: fc.constantFrom(undefined, 1, 3),
+  })
+  .map(({ role, issue, attempts, writes, ...rest }) => ({
+    ...rest,
+    writes: role ? writes : [],
+    ...(role ? { role } : {}),
+    ...(issue ? { issue } : {}),
+    ...(attempts ? { attempts } : {}),
+  })) as fc.Arbitrary<Spec>;
+
+export const specs = (): fc.Arbitrary<Spec[]> =>
+  fc.array(spec, { minLength: 3, maxLength: 10 }).map((list) =>
+    // Mostly edges to earlier tasks, now and then forward (a circle may follow) or to nobody.
+    list.map((one, i) => ({
+      ...one,
+      after:
+        i === 0 ? [] : one.after.map((to) => (to < 10 ? to % i : to === 10 ? (i + 1) % list.length : 99)),
+    })),
+  );
+
+const pick = fc.nat({ max: 30 });
+
+/** `faults` false: no message is lost, doubled or late, nobody is killed, no time runs away. */
+export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
+  const plain: fc.WeightedArbitrary<Op>[] = [
+    { weight: 8, arbitrary: fc.constant({ do: 'submit' }) },
+    {
+      weight: 12,
+      arbitrary: fc.record({
+        do: fc.constant('agent' as const),
+        pick,
+        how: fc.nat({ max: 9 }),
+        dead: fc.boolean(),
+      }),
+    },
+    {
+      weight: 10,
+      arbitrary: fc.record({ do: fc.constant('write' as const), pick, how: fc.nat({ max: 11 }) }),
+    },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant('thaw' as const), pick }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), pick }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constant('issue' as const),
+        pick,
+        state: fc.constantFrom('open', 'paused', 'paused', 'closed'),
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({ do: fc.constantFrom('claim', 'release'), pick, wait: fc.boolean() }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant('rules' as const),
+        ceiling: fc.integer({ min: 1, max: 4 }),
+        pausedGoes: fc.boolean(),
+      }),
+    },
+    { weight: 2, arbitrary: fc.constant({ do: 'flush' }) },
+    { weight: 6, arbitrary: fc.constant({ do: 'settle' }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(1, 500, 3_000) }),
+    },
+    { weight: 3, arbitrary: fc.constant({ do: 'carry' }) },
+  ];
+  const bad: fc.WeightedArbitrary<Op>[] = [
+    {
+      weight: 40,
+      arbitrary: fc.record({
+        do: fc.constant('deliver' as const),
+        pick,
+        fate: fc.constantFrom('once', 'once', 'once', 'once', 'once more', 'lost'),
+      }),
+    },
+    { weight: 4, arbitrary: fc.constant({ do: 'announce' }) },
+    { weight: 5, arbitrary: fc.constant({ do: 'renew' }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(5_000, 20_000, 62_000) }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('terminate' as const), pick, again: fc.boolean() }) },
+    { weight: 3, arbitrary: fc.constant({ do: 'sweep' }) },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant('see dead' as const), pick }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('kill writer' as const), pick }) },
+    { weight: 1, arbitrary: fc.constant({ do: 'restart' }) },
+    { weight: 3, arbitrary: fc.constant({ do: 'survey' }) },
+  ];
+  return fc.array(fc.oneof(...plain, ...(faults ? bad : [])), { minLength: 50, maxLength: 160 });
+};
+
+// ---- the truth
+
+export interface SimTask {
+  id: string;
+  spec: Spec;
+  life: string;
+  facts: TaskFacts;
+  number: number;
+  attempt: number;
+  at: TaskReport['at'];
+  fence?: Fence;
+  result?: AttemptResult;
+  cancel?: CancelRequest;
+  /** The newest standing it has taken. */
+  told?: { epoch: number; number: number };
+  stopping?: boolean;
+  closed: boolean;
+  terminated: boolean;
+  outcome?: Outcome;
+}
+
+interface Agent {
+  task: string;
+  life: string;
+  fence: Fence;
+  patterns: Pattern[];
+  alive: boolean;
+  /** False when its worker has lost sight of it: nobody renews for it. */
+  seen: boolean;
+  leaseEnd: number;
+}
+
+interface SimWriter {
+  role: string;
+  life: string;
+  number: number;
+  frozen?: { text: string };
+  told?: { epoch: number; number: number };
+  orders: LandingOrder[];
+  results: Map<string, LandingResult>;
+}
+
+type Letter =
+  | { to: 'coordinator'; event: Event; line?: number; sentAt?: number }
+  | { to: 'task'; id: string; standing: Standing; leaseEnd: number }
+  | { to: 'writer'; role: string; orders: Orders };
+
+export class Broken extends Error {}
+
+const copy = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
+
+/** What decide was asked and told, for replaying it without a fleet. */
+export type Step = { event: Event; now: number } | { orders: string } | { standing: string };
+
+export class Fleet {
+  now = 1_000_000;
+  state: State;
+  readonly tasks = new Map<string, SimTask>();
+  readonly agents: Agent[] = [];
+  readonly writers = new Map<string, SimWriter>();
+  /** What became of each landing, under its id: the ledger, with refusals written down too. */
+  readonly ledger = new Map<string, { result: LandingResult; task: string; life: string }>();
+  network: Letter[] = [];
+  readonly steps: Step[] = [];
+  readonly taken: Taken[] = [];
+  /** Rises when a coordinator starts without state. */
+  line = 0;
+  private rules = RULES;
+  private submitted = 0;
+  private lives = 0;
+  private counters = 0;
+  private readonly outcomes = new Map<string, Outcome>();
+  private readonly lifeOf = new Map<string, string>();
+  private readonly patternsOf = new Map<string, Pattern[]>();
+  private readonly expired = new Set<string>();
+  private lastFence: Fence = { epoch: 0, number: 0 };
+  private readonly grantedHere = new Set<string>();
+
+  constructor(private readonly specs: Spec[]) {
+    this.state = freshState(this.rules, this.now);
+    for (const role of Object.keys(this.rules.roles)) this.newWriter(role);
+    this.tell({ kind: 'surveyed', live: [], last: true });
+  }
+
+  // ---- doing
+
+  perform(op: Op): void {
+    switch (op.do) {
+      case 'submit':
+        return this.submit();
+      case 'announce':
+        return this.announce();
+      case 'sweep':
+        return this.sweep();
+      case 'flush':
+        return this.flush();
+      case 'carry':
+        this.state = restore(copy(carry(this.state)));
+        return this.check([]);
+      case 'renew':
+        return this.renew();
+      case 'restart':
+        return this.restart();
+      case 'survey':
+        return this.survey();
+      case 'settle':
+        return this.settle();
+      case 'deliver':
+        return this.deliverOne(op.pick, op.fate);
+      case 'pass':
+        return this.pass(op.ms);
+      case 'agent':
+        return this.endAgent(at(this.runningTasks(), op.pick), op.how, op.dead);
+      case 'write':
+        return this.write(at(this.openOrders(), op.pick), op.how);
+      case 'thaw':
+        return this.thaw(at([...this.writers.values()], op.pick));
+      case 'kill writer':
+        return this.newWriter(at(Object.keys(this.rules.roles), op.pick) ?? 'dev');
+      case 'cancel':
+        return this.cancel(at(this.live(), op.pick));
+      case 'terminate':
+        return this.terminate(at(this.live(), op.pick), op.again);
+      case 'see dead':
+        return this.seeDead(at(this.agents, op.pick));
+      case 'issue':
+        return this.send({
+          kind: 'issue',
+          key: at(ISSUES, op.pick) ?? '',
+          state: op.state,
+          number: ++this.counters,
+        });
+      case 'rules':
+        this.rules = {
+          ...RULES,
+          ceiling: op.ceiling,
+          issues: { closed: 'cancel', paused: op.pausedGoes ? 'go' : 'hold' },
+        };
+        return this.tell({ kind: 'rules', rules: this.rules });
+      case 'claim':
+      case 'release':
+        return this.hand(op.pick, op.do === 'claim', op.wait);
+    }
+  }
+
+  /** Faults stop and time passes: everything has to come to its end. */
+  finish(): void {
+    for (const key of ISSUES) this.send({ kind: 'issue', key, state: 'open', number: ++this.counters });
+    if (this.state.recovery) this.survey();
+    for (let round = 0; round < 60; round++) {
+      this.settle();
+      for (const task of this.runningTasks()) this.endAgent(task, 0, true);
+      for (const writer of this.writers.values()) this.thaw(writer);
+      for (const [i, { writer, order }] of this.openOrders().entries()) this.write({ writer, order }, i % 2);
+      this.settle();
+      this.sweep();
+      this.flush();
+      this.announce();
+      this.settle();
+      this.pass(15_000);
+      if (round === 5) for (const pick of HANDS.keys()) this.hand(pick, false, false);
+    }
+    this.checkEnd();
+  }
+
+  /** Everything that is under way arrives, in order. */
+  settle(): void {
+    for (let i = 0; this.network.length > 0; i++) {
+      if (i > 5_000) throw new Broken('messages go round in circles');
+      this.deliver(this.network.shift() as Letter);
+    }
+  }
+
+  private submit(): void {
+    const index = this.submitted++;
+    const spec = this.specs[index];
+    if (!spec) return;
+    const after: Edge[] = spec.after.map((to) => ({ task: this.nameOf(to) }));
+    const facts: TaskFacts = {
+      writes: spec.writes,
+      reads: [],
+      after,
+      ...(spec.role ? { role: spec.role } : {}),
+      ...(spec.issue ? { issue: spec.issue } : {}),
+      ...(spec.attempts ? { retry: { attempts: spec.attempts } } : {}),
+    };
+    this.start(this.nameOf(index), spec, facts);
+  }
+
+  private start(id: string, spec: Spec, facts: TaskFacts): void {
+    const life = `${++this.lives}.run`;
+    const task: SimTask = {
+      id,
+      spec,
+      facts,
+      life,
+      number: 0,
+      attempt: 1,
+      at: 'waiting',
+      closed: false,
+      terminated: false,
+    };
+    this.tasks.set(id, task);
+    this.patternsOf.set(id, spec.writes.map(parsePattern));
+    this.report(task);
+  }
+
+  private nameOf(index: number): string {
+    const spec = this.specs[index];
+    return spec ? `${spec.plan}/t${index}` : 'ghost/t';
+  }
+
+  private report(task: SimTask): void {
+    const { id, life, attempt, at, fence, result, cancel, facts, spec } = task;
+    const size = this.specs.filter((other) => other.plan === spec.plan).length;
+    const plan = { id: spec.plan, ...(spec.plan === 'single' ? {} : { size }) };
+    this.send({
+      kind: 'task',
+      id,
+      life,
+      number: ++task.number,
+      plan,
+      facts,
+      attempt,
+      at,
+      ...(fence ? { fence } : {}),
+      ...(result ? { result } : {}),
+      ...(cancel ? { cancel } : {}),
+    });
+  }
+
+  private live = (): SimTask[] => [...this.tasks.values()].filter((task) => !task.closed);
+  private runningTasks = (): SimTask[] => this.live().filter((task) => task.at === 'running');
+
+  private announce(): void {
+    for (const task of this.live()) this.report(task);
+    for (const writer of this.writers.values()) this.reportWriter(writer);
+  }
+
+  /** The coordinator looks whether the workflows of its live tasks are still there. */
+  private sweep(): void {
+    for (const record of [...this.state.tasks.values()]) {
+      if (record.kind !== 'task' || record.phase === 'ended') continue;
+      const task = this.tasks.get(record.id);
+      if (task && !task.closed && task.life === record.life) continue;
+      this.tell({ kind: 'gone', task: record.id, life: record.life });
+    }
+  }
+
+  private survey(): void {
+    const live = [
+      ...this.live().map((task) => task.id),
+      ...Object.keys(this.rules.roles).map((role) => `writer:${role}`),
+    ];
+    const half = live.length >> 1;
+    this.network.push(
+      {
+        to: 'coordinator',
+        line: this.line,
+        event: { kind: 'surveyed', live: live.slice(0, half), last: false },
+      },
+      { to: 'coordinator', line: this.line, event: { kind: 'surveyed', live: live.slice(half), last: true } },
+    );
+  }
+
+  private restart(): void {
+    this.now += 1;
+    this.line += 1;
+    this.grantedHere.clear();
+    this.state = freshState(this.rules, this.now);
+    this.steps.length = 0;
+    // What the earlier one said at the very end is lost with it, or was heard before: an outcome that comes when the
+    // next coordinator has already heard the task again is a story of two truths that nobody can mend.
+    this.network = this.network.filter((letter) => letter.to !== 'task' || letter.standing.phase !== 'ended');
+  }
+
+  // ---- the network
+
+  send(event: Event): void {
+    this.network.push({ to: 'coordinator', event: copy(event) });
+  }
+
+  private deliverOne(pick: number, fate: 'once' | 'once more' | 'lost'): void {
+    const index = this.network.length === 0 ? -1 : pick % this.network.length;
+    const letter = this.network[index];
+    if (!letter) return;
+    // What the coordinator tells itself (a survey, a lookup) is an activity: late, never lost or doubled.
+    const own = letter.to === 'coordinator' && letter.line !== undefined;
+    if (fate !== 'once more' || own) this.network.splice(index, 1);
+    if (fate !== 'lost' || own) this.deliver(letter);
+  }
+
+  private deliver(letter: Letter): void {
+    if (letter.to === 'task') return this.hear(letter.id, letter.standing, letter.leaseEnd);
+    if (letter.to === 'writer') return this.obey(letter.role, letter.orders);
+    if (letter.line !== undefined && letter.line !== this.line) return;
+    const { event, sentAt } = letter;
+    if (event.kind === 'worker' && sentAt !== undefined) {
+      for (const { fence } of event.renew) {
+        const agent = this.agents.find((one) => sameFence(one.fence, fence));
+        if (agent) agent.leaseEnd = Math.max(agent.leaseEnd, sentAt + this.rules.lease);
+      }
+    }
+    this.tell(event);
+  }
+
+  /** Feeds decide, checks what it did, and sends what is due as the coordinator's workflow does. */
+  tell(event: Event): void {
+    this.steps.push({ event: copy(event), now: this.now });
+    const before = this.exempt();
+    const taken = decide(this.state, copy(event), this.now);
+    this.taken.push(...taken);
+    for (const { code, task, verdict } of taken) {
+      const fence = this.state.tasks.get(task)?.fence;
+      if (verdict === 'retry' && (code === 'CLAIM_EXPIRED' || code === 'CLAIM_LOST') && fence)
+        this.expired.add(fenceText(fence));
+    }
+    this.check(taken, before);
+    this.drain();
+  }
+
+  private exempt = (): number => this.expired.size;
+
+  private drain(): void {
+    const { due } = this.state;
+    for (const id of due.standings) this.state_(id);
+    due.standings.clear();
+    if (!this.state.recovery) {
+      for (const role of due.orders) {
+        this.steps.push({ orders: role });
+        this.network.push({ to: 'writer', role, orders: copy(takeOrders(this.state, role)) });
+      }
+      due.orders.clear();
+    }
+    for (const name of due.lookups) this.lookUp(name);
+    due.lookups.clear();
+    due.packets.clear();
+  }
+
+  private state_(id: string): void {
+    this.steps.push({ standing: id });
+    const standing = standingOf(this.state, id);
+    const record = this.state.tasks.get(id);
+    if (standing)
+      this.network.push({
+        to: 'task',
+        id,
+        standing: copy(standing),
+        leaseEnd: record?.leaseUntil ?? this.now,
+      });
+  }
+
+  private flush(): void {
+    const ids = [...this.state.due.lazy];
+    this.state.due.lazy.clear();
+    for (const id of ids) this.state_(id);
+  }
+
+  private lookUp(name: string): void {
+    const plan = name.startsWith('plan:') ? name.slice('plan:'.length) : undefined;
+    const task = this.tasks.get(name);
+    const event: Event = {
+      kind: 'found',
+      plans: plan
+        ? [{ plan, count: [...this.tasks.values()].filter((one) => one.spec.plan === plan).length }]
+        : [],
+      outcomes:
+        task?.closed === true
+          ? [
+              {
+                task: name,
+                outcome: task.outcome?.kind ?? 'cancelled',
+                ...(task.facts.role ? { role: task.facts.role } : {}),
+              },
+            ]
+          : [],
+    };
+    this.network.push({ to: 'coordinator', event, line: this.line });
+  }
+
+  // ---- tasks and their agents
+
+  private hear(id: string, standing: Standing, leaseEnd: number): void {
+    const task = this.tasks.get(id);
+    if (!task || task.closed || standing.life !== task.life) return;
+    const { told } = task;
+    if (told && (standing.epoch - told.epoch || standing.number - told.number) <= 0) return;
+    task.told = { epoch: standing.epoch, number: standing.number };
+    const { fence } = standing;
+    if (standing.phase === 'ended') return this.close(task, standing.outcome);
+    if (standing.phase === 'running' && fence && (!task.fence || compareFences(fence, task.fence) > 0))
+      return this.startAgent(task, fence, standing.attempt, leaseEnd);
+    if (standing.phase === 'stopping' && fence) {
+      if (sameFence(fence, task.fence)) task.stopping = task.at === 'running';
+      else if (!task.fence || compareFences(fence, task.fence) > 0) {
+        this.kill(task);
+        task.fence = fence;
+        task.attempt = standing.attempt;
+        this.stopped(task, { kind: 'failed', dead: true, code: 'WORKER_LOST', text: 'it was never started' });
+      }
+      return;
+    }
+    if (standing.phase === 'held' && task.at === 'stopped' && standing.attempt > task.attempt) {
+      task.at = 'waiting';
+      task.attempt = standing.attempt;
+      delete task.result;
+      this.report(task);
+    }
+  }
+
+  private startAgent(task: SimTask, fence: Fence, attempt: number, leaseEnd: number): void {
+    // A lease that has run out on the way is not worth starting on: the coordinator will say `stopping`.
+    if (leaseEnd <= this.now) return;
+    this.kill(task);
+    task.fence = fence;
+    task.attempt = attempt;
+    task.at = 'running';
+    delete task.result;
+    delete task.stopping;
+    this.agents.push({
+      task: task.id,
+      life: task.life,
+      fence,
+      patterns: this.patternsOf.get(task.id) ?? [],
+      alive: true,
+      seen: true,
+      leaseEnd,
+    });
+    this.report(task);
+  }
+
+  private agentOf = (task: SimTask): Agent | undefined =>
+    this.agents.find((one) => one.task === task.id && sameFence(one.fence, task.fence));
+
+  private kill(task: SimTask): void {
+    for (const agent of this.agents)
+      if (agent.task === task.id && agent.life === task.life) agent.alive = false;
+  }
+
+  private close(task: SimTask, outcome: Outcome | undefined): void {
+    if (!outcome) throw new Broken(`${task.id} was told that it ended, without an outcome`);
+    if (task.outcome) throw new Broken(`${task.id} was told a second outcome`);
+    task.outcome = outcome;
+    task.closed = true;
+    this.kill(task);
+  }
+
+  private stopped(task: SimTask, result: AttemptResult): void {
+    task.at = 'stopped';
+    task.result = result;
+    delete task.stopping;
+    this.report(task);
+  }
+
+  private endAgent(task: SimTask | undefined, how: number, dead: boolean): void {
+    if (!task?.fence) return;
+    const agent = this.agentOf(task);
+    if (agent) agent.seen = false;
+    if (dead && agent) agent.alive = false;
+    const commit = `c${fenceText(task.fence)}`;
+    const good: AttemptResult = task.spec.role
+      ? { kind: 'commits', dead, base: 'b', commit, ref: 'r' }
+      : { kind: 'done', dead };
+    const bad = (code: 'AGENT_FAILED' | 'WORKER_LOST' | 'NO_COMMITS', final: boolean): AttemptResult => ({
+      kind: 'failed',
+      dead,
+      code,
+      text: 'no',
+      ...(final ? { final } : {}),
+    });
+    if (how === 7) return this.stopped(task, bad('AGENT_FAILED', false));
+    if (how === 8) return this.stopped(task, bad('NO_COMMITS', true));
+    if (how === 9) return this.stopped(task, bad('WORKER_LOST', false));
+    this.stopped(task, good);
+  }
+
+  private cancel(task: SimTask | undefined): void {
+    if (!task) return;
+    task.cancel = { code: 'CANCELLED_BY_REQUEST', by: 'ann' };
+    this.report(task);
+  }
+
+  private terminate(task: SimTask | undefined, again: boolean): void {
+    if (!task) return;
+    task.closed = true;
+    task.terminated = true;
+    if (again) this.start(task.id, task.spec, task.facts);
+  }
+
+  private renew(): void {
+    const renew = this.agents
+      .filter((agent) => agent.alive && agent.seen)
+      .map(({ task, fence }) => ({ task, fence }));
+    if (renew.length > 0)
+      this.network.push({ to: 'coordinator', event: { kind: 'worker', renew, dead: [] }, sentAt: this.now });
+  }
+
+  private seeDead(agent: Agent | undefined): void {
+    if (!agent) return;
+    const task = this.tasks.get(agent.task);
+    if (task && !task.closed && task.life === agent.life) return;
+    agent.alive = false;
+    this.send({ kind: 'worker', renew: [], dead: [{ task: agent.task, fence: agent.fence }] });
+  }
+
+  // ---- writers
+
+  private newWriter(role: string): void {
+    const life = `${++this.lives}.run`;
+    const writer: SimWriter = { role, life, number: 0, orders: [], results: new Map() };
+    this.writers.set(role, writer);
+    this.reportWriter(writer);
+  }
+
+  private reportWriter(writer: SimWriter): void {
+    const { role, life, frozen } = writer;
+    this.send({
+      kind: 'writer',
+      role,
+      life,
+      number: ++writer.number,
+      ...(frozen ? { frozen } : {}),
+      results: [...writer.results.values()],
+    });
+  }
+
+  private obey(role: string, orders: Orders): void {
+    const writer = this.writers.get(role);
+    if (!writer) return;
+    const { told } = writer;
+    if (told && (orders.epoch - told.epoch || orders.number - told.number) <= 0) return;
+    writer.told = { epoch: orders.epoch, number: orders.number };
+    writer.orders = orders.landings;
+    const ids = new Set(orders.landings.map((order) => order.id));
+    for (const id of writer.results.keys()) if (!ids.has(id)) writer.results.delete(id);
+    let news = false;
+    for (const order of orders.landings) {
+      const fate = this.ledger.get(order.id);
+      if (fate) writer.results.set(order.id, fate.result);
+      else if (order.withdraw) this.enter(writer, order, { id: order.id, kind: 'withdrawn' });
+      else continue;
+      news = true;
+    }
+    if (news) this.reportWriter(writer);
+  }
+
+  private enter(writer: SimWriter, order: LandingOrder, result: LandingResult): void {
+    const life = this.lifeOf.get(order.id) ?? '';
+    if (result.kind === 'landed') this.checkLanding(order, life);
+    this.ledger.set(order.id, { result, task: order.task, life });
+    writer.results.set(order.id, result);
+  }
+
+  private openOrders = (): { writer: SimWriter; order: LandingOrder }[] =>
+    [...this.writers.values()].flatMap((writer) =>
+      writer.frozen
+        ? []
+        : writer.orders
+            .filter((order) => !writer.results.has(order.id) && !this.ledger.has(order.id))
+            .map((order) => ({ writer, order })),
+    );
+
+  private write(open: { writer: SimWriter; order: LandingOrder } | undefined, how: number): void {
+    if (!open) return;
+    const { writer, order } = open;
+    const refusal = (code: RefusalCode): LandingResult => ({
+      id: order.id,
+      kind: 'refused',
+      code,
+      text: 'no',
+    });
+    if (how === 8) this.enter(writer, order, refusal('LANDING_CONFLICT'));
+    else if (how === 9) this.enter(writer, order, refusal('VERIFY_FAILED'));
+    else if (how === 10) {
+      writer.frozen = { text: 'the deploy failed' };
+      this.enter(writer, order, { id: order.id, kind: 'rolled-back', code: 'DEPLOY_FAILED', text: 'no' });
+    } else if (how === 11) writer.frozen = { text: 'frozen by ann' };
+    else
+      this.enter(writer, order, { id: order.id, kind: 'landed', commit: order.commit, entry: 1, behind: 0 });
+    this.reportWriter(writer);
+  }
+
+  private thaw(writer: SimWriter | undefined): void {
+    if (!writer?.frozen) return;
+    delete writer.frozen;
+    this.reportWriter(writer);
+  }
+
+  // ---- persons and time
+
+  private hand(pick: number, claim: boolean, wait: boolean): void {
+    const report: HandReport = {
+      kind: 'hand',
+      id: at(HANDS, pick) ?? '',
+      number: ++this.counters,
+      by: 'ann',
+      writes: claim ? [PATHS[pick % PATHS.length] ?? 'a'] : [],
+      lease: 30_000,
+      wait,
+    };
+    this.send(report);
+  }
+
+  pass(ms: number): void {
+    const until = this.now + ms;
+    let ticks = 0;
+    for (;;) {
+      const next = Math.max(this.now, Math.min(until, nextDeadline(this.state) ?? until));
+      this.reap(next);
+      this.now = next;
+      if ((nextDeadline(this.state) ?? Infinity) > this.now) {
+        if (this.now >= until) return;
+        continue;
+      }
+      if (++ticks > 2_000) throw new Broken('deadlines never end');
+      this.tell({ kind: 'tick' });
+    }
+  }
+
+  /** Workers kill their agents at the lease's end, by their own clock. */
+  private reap(time: number): void {
+    for (const agent of this.agents) {
+      if (!agent.alive || agent.leaseEnd > time) continue;
+      agent.alive = false;
+      const task = this.tasks.get(agent.task);
+      if (task && !task.closed && task.at === 'running' && sameFence(task.fence, agent.fence))
+        this.stopped(task, { kind: 'failed', dead: true, code: 'WORKER_LOST', text: 'its lease ran out' });
+    }
+  }
+
+  // ---- checking
+
+  private check(taken: Taken[], _before = 0): void {
+    for (const one of taken) if (one.verdict === 'run') this.checkGrant(one.task, one);
+    this.checkOutcomes();
+    this.checkExclusion();
+    this.checkIndexes();
+    this.checkNothingForgotten();
+  }
+
+  private checkGrant(id: string, taken: Taken): void {
+    const { state } = this;
+    const record = state.tasks.get(id);
+    if (!record?.fence) throw new Broken(`${id} was granted without a fence`);
+    if (state.recovery) throw new Broken(`${id} was granted during recovery`);
+    // Within one decide a task may be granted and more; the fence belongs to the last grant.
+    if (compareFences(record.fence, this.lastFence) <= 0) throw new Broken(`the fence of ${id} did not grow`);
+    this.lastFence = record.fence;
+    this.grantedHere.add(fenceText(record.fence));
+    this.lifeOf.set(landingId(record), record.life);
+    if (!record.holds) throw new Broken(`${id} runs without its claims`);
+    if (record.kind === 'hand') return;
+    if (taken.attempt !== record.attempt) throw new Broken(`${id} was granted for another attempt`);
+    for (const edge of record.facts.after) {
+      const upstream = state.tasks.get(edge.task)?.outcome?.kind;
+      if (upstream !== 'landed' && upstream !== 'finished')
+        throw new Broken(`${id} runs though ${edge.task} is ${upstream ?? 'not over'}`);
+      const truth = this.tasks.get(edge.task)?.outcome?.kind;
+      if (truth !== undefined && truth !== upstream)
+        throw new Broken(`${edge.task} is ${truth}, not ${upstream}`);
+    }
+    const plan = state.plans.get(record.plan.id);
+    if (plan && !plan.complete) throw new Broken(`${id} runs before its plan is complete`);
+    if (state.running.size > state.rules.ceiling) throw new Broken('more run than the ceiling allows');
+    const { role } = record.facts;
+    if (role && (state.runningByRole.get(role) ?? 0) > (state.rules.roles[role]?.maxRunning ?? 0))
+      throw new Broken(`more of role ${role} run than it allows`);
+  }
+
+  private checkOutcomes(): void {
+    for (const record of this.state.tasks.values()) {
+      if (record.phase === 'ended' && !record.id.includes('~') && !record.outcome?.code)
+        throw new Broken(`${record.id} ended without a reason`);
+      if (!record.outcome || record.kind === 'hand') continue;
+      const key = `${this.line} ${record.id.split('~')[0]} ${record.life}`;
+      const known = this.outcomes.get(key);
+      if (known && JSON.stringify(known) !== JSON.stringify(record.outcome))
+        throw new Broken(`${record.id} has a second outcome: ${known.code}, ${record.outcome.code}`);
+      this.outcomes.set(key, record.outcome);
+    }
+  }
+
+  private checkExclusion(): void {
+    const holders = [...this.state.tasks.values()].filter((record) => record.holds);
+    for (const [i, a] of holders.entries())
+      for (const b of holders.slice(i + 1))
+        if (clash(patterns(a), patterns(b))) throw new Broken(`${a.id} and ${b.id} hold overlapping claims`);
+    const live = this.agents.filter(
+      (agent) =>
+        agent.alive &&
+        agent.leaseEnd > this.now &&
+        this.grantedHere.has(fenceText(agent.fence)) &&
+        !this.expired.has(fenceText(agent.fence)),
+    );
+    for (const [i, a] of live.entries())
+      for (const b of live.slice(i + 1))
+        if (a.task !== b.task && clash(a.patterns, b.patterns))
+          throw new Broken(
+            `agents of ${a.task} ${fenceText(a.fence)} and ${b.task} ${fenceText(b.fence)} live on overlapping claims`,
+          );
+    for (const agent of live)
+      for (const holder of holders) {
+        const name = holder.id.split('~')[0];
+        if (name !== agent.task && clash(agent.patterns, patterns(holder)))
+          throw new Broken(`${holder.id} holds what the live agent of ${agent.task} writes`);
+      }
+  }
+
+  private checkIndexes(): void {
+    const { state } = this;
+    if (state.ready.size > 0) throw new Broken('decide left work undone');
+    const running = new Set<string>();
+    const byRole = new Map<string, number>();
+    const watched = new Map<string, number>();
+    for (const [key, ids] of state.watchers)
+      for (const id of ids) {
+        watched.set(id, (watched.get(id) ?? 0) + 1);
+        const record = state.tasks.get(id);
+        if (record?.phase !== 'held') throw new Broken(`${id} watches ${key} though it is ${record?.phase}`);
+        if (record.hold?.on !== key) throw new Broken(`${id} watches ${key}, not ${record.hold?.on}`);
+      }
+    for (const record of state.tasks.values()) {
+      const { id, phase, kind } = record;
+      const { role } = record.facts;
+      if (kind === 'task' && (phase === 'running' || phase === 'stopping')) {
+        running.add(id);
+        if (role) byRole.set(role, (byRole.get(role) ?? 0) + 1);
+      }
+      if (phase === 'held' && watched.get(id) !== 1) throw new Broken(`${id} is held and watches nothing`);
+      if (phase === 'landing' && role && !state.landing.get(role)?.has(id))
+        throw new Broken(`${id} is not in landing`);
+      if (record.holds) {
+        for (const pattern of patterns(record))
+          if (!state.claims.firstOverlap('?', record.repository, [pattern]))
+            throw new Broken(`${id} has lost a claim`);
+      }
+      if (phase === 'ended' && record.holds && record.restUntil === undefined)
+        throw new Broken(`${id} has ended and holds its claims for ever`);
+    }
+    for (const [role, ids] of state.landing)
+      for (const id of ids) {
+        const record = state.tasks.get(id);
+        if (record?.phase !== 'landing' || record.facts.role !== role)
+          throw new Broken(`${id} is no landing`);
+      }
+    if (running.size !== state.running.size || [...running].some((id) => !state.running.has(id)))
+      throw new Broken('the count of running tasks is wrong');
+    for (const role of Object.keys(state.rules.roles))
+      if ((state.runningByRole.get(role) ?? 0) !== (byRole.get(role) ?? 0))
+        throw new Broken(`the count of running tasks of ${role} is wrong`);
+  }
+
+  /** No lost wake-up: looking again at every held task starts and cancels nothing. */
+  private checkNothingForgotten(): void {
+    const again = restore(copy(carry(this.state)));
+    for (const record of again.tasks.values()) if (record.phase === 'held') again.ready.add(record.id);
+    for (const due = again.deadlines; due.take(this.now); );
+    const found = decide(again, { kind: 'tick' }, this.now).find((one) => one.verdict !== 'hold');
+    if (found) throw new Broken(`${found.task} was forgotten: it could ${found.verdict} (${found.code})`);
+  }
+
+  private checkLanding(order: LandingOrder, life: string): void {
+    for (const [id, entry] of this.ledger)
+      if (entry.task === order.task && entry.life === life && entry.result.kind === 'landed')
+        throw new Broken(`${order.task} lands twice: ${id} and ${order.id}`);
+    // A grant of an earlier coordinator that this one has not heard of yet is nothing it could refuse.
+    if (!this.grantedHere.has(fenceText(order.fence))) return;
+    const record = [...this.state.tasks.values()].find(
+      (one) =>
+        one.id.split('~')[0] === order.task && one.phase === 'landing' && sameFence(one.fence, order.fence),
+    );
+    if (!record?.holds) throw new Broken(`a stale result of ${order.task} lands: ${order.id}`);
+  }
+
+  private checkEnd(): void {
+    const { state } = this;
+    for (const record of state.tasks.values())
+      if (record.phase !== 'ended') {
+        const why = JSON.stringify(record.hold ?? record.stop ?? record.decisions.at(-1));
+        throw new Broken(`${record.id} is stuck in ${record.phase}: ${why}`);
+      }
+    for (const task of this.live()) throw new Broken(`${task.id} never heard of its outcome`);
+    const overlap = state.claims.firstOverlap('?', 'app', [parsePattern('.')]);
+    if (overlap) throw new Broken(`${overlap.holder} never released ${overlap.theirs}`);
+    if (state.running.size > 0) throw new Broken('slots are still taken');
+    if (state.landing.size > 0) throw new Broken('landings are still open');
+    if (state.watchers.size > 0) throw new Broken('something still watches');
+    for (const task of this.tasks.values()) this.checkTruth(task);
+  }
+
+  /** Outcome and ledger tell the same story of a task's life. */
+  private checkTruth(task: SimTask): void {
+    if (!task.outcome) return;
+    const landed = [...this.ledger.values()].filter(
+      (entry) => entry.task === task.id && entry.life === task.life && entry.result.kind === 'landed',
+    );
+    if (task.outcome.kind === 'landed') {
+      if (landed.length !== 1) throw new Broken(`${task.id} landed ${landed.length} times`);
+      const result = landed[0]?.result;
+      if (result?.kind === 'landed' && result.commit !== task.outcome.commit)
+        throw new Broken(`${task.id} landed as another commit`);
+    } else if (landed.length > 0) throw new Broken(`${task.id} is ${task.outcome.code}, but it landed`);
+  }
+}
+
+const at = <T>(list: readonly T[], index: number): T | undefined =>
+  list[list.length === 0 ? 0 : index % list.length];
+
+const parsed = new Map<string, Pattern>();
+
+function patterns(record: TaskRecord): Pattern[] {
+  return record.facts.writes.map((claim) => {
+    const known = parsed.get(claim) ?? parsePattern(claim);
+    parsed.set(claim, known);
+    return known;
+  });
+}
+
+const clash = (a: Pattern[], b: Pattern[]): boolean => a.some((x) => b.some((y) => overlaps(x, y)));

@@ -1,0 +1,138 @@
+// A worker of a fleet: two queues, so that agents cannot starve the coordinator and the writers; what a dead worker
+// left on this host is cleared away first; and a watchdog starts the coordinator again should somebody end it.
+
+import { fileURLToPath } from 'node:url';
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { activitiesFor } from '../activities/index.js';
+import type { Host } from '../activities/host.js';
+import { mirrorsOf } from '../activities/mirror.js';
+import { identityOf } from '../activities/processes.js';
+import { reap } from '../activities/reaper.js';
+import { type Config, rulesOf } from '../src/domain/config.js';
+import { controlQueue, taskQueue } from '../src/domain/ids.js';
+import { registerSearchAttributes } from './search-attributes.js';
+import { Watchdog } from './watchdog.js';
+
+export interface WorkerSettings {
+  config: Config;
+  /** Signalbox's folder on this host. */
+  home: string;
+  connection: ConnectionOptions;
+  namespace: string;
+  log: (line: string) => void;
+  /** The workflow bundle; the built one when left out. */
+  bundle?: string;
+}
+
+export interface RunningWorker {
+  /** Resolves when the worker has stopped; rejects when it failed. */
+  done: Promise<void>;
+  /** Ends the agents, hands their tasks back and stops. */
+  stop(): Promise<void>;
+}
+
+/** Agents that end, and work that is kept, take a moment after the order to shut down. */
+const SHUTDOWN_GRACE = '20s';
+
+export const builtBundle = (): string => fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
+
+export async function startWorker(settings: WorkerSettings): Promise<RunningWorker> {
+  const { config, home, namespace, log } = settings;
+  const bundle = settings.bundle ?? builtBundle();
+  if (!existsSync(bundle)) throw new Error(`the workflow bundle ${bundle} is missing: run \`npm run build\` first`);
+  installRuntime(log);
+  const connection = await Connection.connect(settings.connection);
+  await registerSearchAttributes(connection, namespace);
+  const client = new Client({ connection, namespace });
+  await prepareHome(home);
+  const mirrors = mirrorsOf(home, config.repositories);
+  const host: Host = { config, home, mirrors, client, self: identityOf(process.pid), log };
+  const reaped = await reap(host);
+  if (reaped > 0) log(`cleared away ${reaped} attempts of a worker that died`);
+  const activities = activitiesFor(host);
+  const native = await NativeConnection.connect(nativeOptions(settings.connection));
+  const shared: Partial<WorkerOptions> = {
+    connection: native,
+    namespace,
+    workflowBundle: { codePath: bundle },
+    shutdownGraceTime: SHUTDOWN_GRACE,
+    // Bounds the time until a running activity hears of its cancellation.
+    maxHeartbeatThrottleInterval: '1s',
+    defaultHeartbeatThrottleInterval: '1s',
+  };
+  const control = await Worker.create({ ...shared, taskQueue: controlQueue(config.fleet), activities: activities.control });
+  const tasks = await Worker.create({
+    ...shared,
+    taskQueue: taskQueue(config.fleet),
+    activities: activities.task,
+    maxConcurrentActivityTaskExecutions: config.ceiling,
+    maxConcurrentLocalActivityExecutions: 200,
+  });
+  const watchdog = new Watchdog(client, config, log);
+  const running = [control.run(), tasks.run()];
+  await activities.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
+  watchdog.start();
+  const stop = async () => {
+    watchdog.stop();
+    // Tasks first: what they still have to tell goes through the control plane.
+    shutDown(tasks);
+    await Promise.allSettled([running[1]]);
+    shutDown(control);
+    await Promise.allSettled(running);
+  };
+  const done = Promise.all(running).then(
+    () => undefined,
+    async (error: unknown) => {
+      await stop();
+      throw error;
+    },
+  );
+  const finished = done.finally(async () => {
+    watchdog.stop();
+    await native.close().catch(() => undefined);
+    await connection.close().catch(() => undefined);
+  });
+  finished.catch(() => undefined);
+  return {
+    done: finished,
+    stop: async () => {
+      await stop();
+      await finished.catch(() => undefined);
+    },
+  };
+}
+
+function shutDown(worker: Worker): void {
+  if (worker.getState() === 'RUNNING') worker.shutdown();
+}
+
+let installed = false;
+
+function installRuntime(log: (line: string) => void): void {
+  if (installed) return;
+  installed = true;
+  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    const error = meta && 'error' in meta ? `: ${String((meta as { error: unknown }).error)}` : '';
+    log(`temporal ${level.toLowerCase()}: ${message}${error}`);
+  });
+  Runtime.install({ logger, shutdownSignals: [] });
+}
+
+/** The fleet's folder keeps itself out of the repository it may stand in. */
+async function prepareHome(home: string): Promise<void> {
+  await mkdir(home, { recursive: true });
+  await writeFile(join(home, '.gitignore'), '*\n');
+}
+
+function nativeOptions({ address, tls, apiKey, metadata }: ConnectionOptions): Parameters<typeof NativeConnection.connect>[0] {
+  return {
+    ...(address === undefined ? {} : { address }),
+    ...(tls === undefined || tls === null ? {} : { tls }),
+    ...(typeof apiKey === 'string' ? { apiKey } : {}),
+    ...(metadata === undefined ? {} : { metadata: metadata as Record<string, string> }),
+  };
+}

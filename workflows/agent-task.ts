@@ -1,0 +1,319 @@
+// A task: it announces itself, runs an attempt for each grant, tells what came out, and ends with the outcome that the
+// coordinator decided. It takes no decision of its own; its own state is the truth about its claims.
+
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  condition,
+  continueAsNew,
+  defineQuery,
+  defineSignal,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+  setCurrentDetails,
+  setHandler,
+  TimeoutFailure,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { AgentRun } from '../activities/agent.js';
+import type { TaskActivities } from '../activities/index.js';
+import { compareFences, type Fence } from '../src/domain/fence.js';
+import { SEARCH, SIGNAL, SINGLE, taskName } from '../src/domain/ids.js';
+import type { AttemptResult, CancelRequest, Outcome, Standing, TaskFacts, TaskReport } from '../src/domain/messages.js';
+import type { AttemptRecord, Packet } from '../src/domain/packet.js';
+import { type Task, TaskInput } from '../src/domain/plan.js';
+import { fieldPath, problemsOf } from '../src/domain/problems.js';
+import { explain } from '../src/domain/reasons.js';
+
+/** What one run of the workflow hands to the next. */
+export interface CarriedTask {
+  life: string;
+  number: number;
+  report: Pick<TaskReport, 'attempt' | 'at' | 'fence' | 'result' | 'cancel'>;
+  attempts: AttemptRecord[];
+  standing?: Standing;
+  shown: string;
+}
+
+export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
+export const announceSignal = defineSignal(SIGNAL.announce);
+export const cancelSignal = defineSignal<[{ reason?: string; by?: string }]>(SIGNAL.cancel);
+export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
+
+/** A live task says again who it is, should every other word have been lost. */
+const ANNOUNCE_EVERY = '10 minutes';
+const HISTORY_LIMIT = 2_000;
+
+const { tell, keepPacket } = proxyLocalActivities<TaskActivities>({
+  startToCloseTimeout: '30s',
+  localRetryThreshold: '1m',
+  retry: { initialInterval: '200ms', maximumInterval: '20s' },
+});
+
+export async function agentTask(raw: unknown, carried?: CarriedTask): Promise<Outcome> {
+  const run = new TaskRun(raw, parse(raw), carried);
+  // Cancel in the Web UI is a request like any other: the coordinator records it, the agent is ended, then it is over.
+  CancellationScope.current().cancelRequested.catch(() => run.askCancel({ code: 'CANCELLED_IN_TEMPORAL' }));
+  return await CancellationScope.nonCancellable(() => run.toTheEnd());
+}
+
+function parse(raw: unknown): TaskInput {
+  const parsed = TaskInput.safeParse(raw);
+  if (parsed.success) return parsed.data;
+  const lines = problemsOf(parsed.error, TaskInput, raw).map(
+    ({ path, message, found, hint }) => `${fieldPath(path) || 'input'}: ${message}${found ? ` (found ${found})` : ''}${hint ? `; ${hint}` : ''}`,
+  );
+  throw ApplicationFailure.create({ type: 'BadTask', nonRetryable: true, message: `the task cannot be accepted:\n${lines.join('\n')}` });
+}
+
+function factsOf(task: Task, plan: string): TaskFacts {
+  const { title, agent, role, repository, writes, reads, issue, retry } = task;
+  const given = Object.fromEntries(Object.entries({ title, agent, role, repository, issue, retry }).filter(([, value]) => value !== undefined));
+  const after = task.after.map(({ task: id, until }) => ({ task: taskName(plan, id), ...(until ? { until } : {}) }));
+  return { ...given, writes, reads, after };
+}
+
+class TaskRun {
+  private readonly id: string;
+  private readonly plan: { id: string; size?: number };
+  private readonly facts: TaskFacts;
+  private readonly life: string;
+  private number: number;
+  private report: CarriedTask['report'];
+  private attempts: AttemptRecord[];
+  private standing: Standing | undefined;
+  private shown: string;
+  /** Something to tell the coordinator. */
+  private owed = true;
+  /** The standing has been acted upon. */
+  private heeded = 0;
+
+  constructor(
+    private readonly raw: unknown,
+    private readonly input: TaskInput,
+    carried: CarriedTask | undefined,
+  ) {
+    const { plan, task } = input;
+    this.plan = plan ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) } : { id: SINGLE };
+    this.id = taskName(this.plan.id, task.id);
+    this.facts = factsOf(task, this.plan.id);
+    this.life = carried?.life ?? workflowInfo().runId;
+    this.number = carried?.number ?? 0;
+    this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
+    this.attempts = carried?.attempts ?? [];
+    this.standing = carried?.standing;
+    this.shown = carried?.shown ?? '';
+    this.listen();
+  }
+
+  private listen(): void {
+    setHandler(standingSignal, (standing) => {
+      const known = this.standing;
+      if (standing.life !== this.life) return;
+      if (known && (standing.epoch < known.epoch || (standing.epoch === known.epoch && standing.number <= known.number))) return;
+      this.standing = standing;
+    });
+    setHandler(announceSignal, () => {
+      this.owed = true;
+    });
+    setHandler(cancelSignal, (request) => {
+      const { reason, by } = request ?? {};
+      this.askCancel({ code: 'CANCELLED_BY_REQUEST', ...(reason ? { text: String(reason) } : {}), ...(by ? { by: String(by) } : {}) });
+    });
+    setHandler(stateQuery, () => {
+      const { standing } = this;
+      return {
+        phase: standing?.phase ?? 'held',
+        attempt: this.report.attempt,
+        ...(standing ? { why: explain(standing.decision.code, standing.decision.evidence) } : {}),
+      };
+    });
+  }
+
+  askCancel(cancel: CancelRequest): void {
+    this.report.cancel ??= cancel;
+    this.owed = true;
+  }
+
+  async toTheEnd(): Promise<Outcome> {
+    for (;;) {
+      this.show();
+      const { standing } = this;
+      if (this.owed) {
+        await this.announce();
+      } else if (standing && standing.number !== this.heeded) {
+        this.heeded = standing.number;
+        if (standing.outcome) return await this.end(standing, standing.outcome);
+        await this.heed(standing);
+      } else {
+        const { continueAsNewSuggested, historyLength } = workflowInfo();
+        if (continueAsNewSuggested || historyLength > HISTORY_LIMIT) await this.continueAsNew();
+        const news = await condition(() => this.owed || this.hasNews(), ANNOUNCE_EVERY);
+        if (!news) this.owed = true;
+      }
+    }
+  }
+
+  private hasNews(): boolean {
+    return this.standing !== undefined && this.standing.number !== this.heeded;
+  }
+
+  private async announce(): Promise<void> {
+    this.owed = false;
+    this.number += 1;
+    const { id, life, number, plan, facts } = this;
+    await tell({ kind: 'task', id, life, number, plan, facts, ...this.report });
+  }
+
+  private async heed(standing: Standing): Promise<void> {
+    const { fence } = standing;
+    const isNew = fence !== undefined && (this.report.fence === undefined || compareFences(fence, this.report.fence) > 0);
+    if (standing.phase === 'running' && isNew) return await this.attempt(standing, fence);
+    if (standing.phase === 'stopping' && isNew) {
+      // Stopped before it began: the coordinator waits for that word.
+      const result: AttemptResult = { kind: 'failed', dead: true, code: 'CANCELLED_BY_REQUEST', text: '' };
+      this.report = { ...this.report, attempt: standing.attempt, at: 'stopped', fence, result };
+      this.owed = true;
+    }
+    if (standing.phase === 'held' && standing.attempt > this.report.attempt) {
+      const { cancel, fence: last } = this.report;
+      this.report = { attempt: standing.attempt, at: 'waiting', ...(last ? { fence: last } : {}), ...(cancel ? { cancel } : {}) };
+    }
+  }
+
+  /** Runs the agent under the grant until it ends, or until the coordinator says anything but "run". */
+  private async attempt(standing: Standing, fence: Fence): Promise<void> {
+    const { cancel } = this.report;
+    const { attempt, lease } = standing;
+    this.report = { attempt, at: 'running', fence, ...(cancel ? { cancel } : {}) };
+    this.show();
+    const scope = new CancellationScope();
+    let over: AgentRun | undefined;
+    const started = new Date().toISOString();
+    void scope
+      .run(() => this.runAgent(attempt, fence, lease ?? 0))
+      .catch((error: unknown) => ({ result: resultOf(error), record: { attempt, fence, started } }))
+      .then((run) => {
+        over = run;
+      });
+    while (!over) {
+      await condition(() => over !== undefined || this.owed || this.hasNews());
+      if (over) break;
+      if (this.owed) await this.announce();
+      if (!this.hasNews()) continue;
+      this.heeded = this.standing?.number ?? 0;
+      if (this.standing?.phase !== 'running' || compareFences(this.standing.fence ?? fence, fence) !== 0) scope.cancel();
+      this.show();
+    }
+    const { result, record } = over as AgentRun;
+    this.attempts.push({ ...record, result });
+    this.report = { ...this.report, at: 'stopped', result };
+    this.owed = true;
+  }
+
+  private runAgent(attempt: number, fence: Fence, lease: number): Promise<AgentRun> {
+    const { task } = this.input;
+    const { title, prompt, agent, role, repository, writes, env, timeout } = task;
+    const optional = Object.fromEntries(Object.entries({ title, agent, role, repository, timeout }).filter(([, value]) => value !== undefined));
+    const { runAgent } = proxyActivities<TaskActivities>({
+      // The activity keeps the task's own timeout; death of its worker shows in the heartbeat.
+      startToCloseTimeout: '30 days',
+      heartbeatTimeout: '30s',
+      retry: { maximumAttempts: 1 },
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+      summary: `attempt ${attempt} of ${this.id}`,
+    });
+    return runAgent({ task: this.id, prompt, writes, env, attempt, fence, lease, ...optional });
+  }
+
+  private async end(standing: Standing, outcome: Outcome): Promise<Outcome> {
+    this.show();
+    const { title, prompt, agent, role, repository, issue, writes, reads } = this.input.task;
+    const optional = Object.fromEntries(Object.entries({ title, prompt, agent, role, issue }).filter(([, value]) => value !== undefined));
+    const packet: Packet = {
+      version: 1,
+      task: this.id,
+      fleet: this.input.fleet,
+      life: this.life,
+      writes,
+      reads,
+      after: this.facts.after,
+      outcome,
+      attempts: this.attempts,
+      decisions: standing.story ?? [standing.decision],
+      beside: standing.beside ?? [],
+      ...optional,
+    };
+    await keepPacket({ packet, ...(role ? { role } : {}), ...(repository ? { repository } : {}) });
+    if (outcome.kind === 'failed') {
+      throw ApplicationFailure.create({ type: outcome.code, nonRetryable: true, message: outcome.text, details: [outcome] });
+    }
+    if (outcome.kind === 'cancelled') throw new CancelledFailure(outcome.text, [outcome]);
+    return outcome;
+  }
+
+  private async continueAsNew(): Promise<void> {
+    const { life, number, report, attempts, standing, shown } = this;
+    await continueAsNew<typeof agentTask>(this.raw, { life, number, report, attempts, shown, ...(standing ? { standing } : {}) });
+  }
+
+  /** State, reason and holder where the Web UI shows them: search attributes when they change, details always. */
+  private show(): void {
+    const { standing, report } = this;
+    const state = stateOf(standing, report);
+    const reason = standing?.decision.code ?? 'SUBMITTED';
+    const evidence = standing?.decision.evidence ?? {};
+    const holder = state === 'held' ? (evidence.holder ?? evidence.upstream ?? '') : '';
+    const shown = [state, reason, holder].join(' ');
+    if (shown === this.shown) return;
+    const first = this.shown === '';
+    this.shown = shown;
+    upsertSearchAttributes({
+      ...(first ? { [SEARCH.fleet]: [this.input.fleet], [SEARCH.plan]: [this.plan.id] } : {}),
+      [SEARCH.state]: [state],
+      [SEARCH.reason]: [reason],
+      [SEARCH.holder]: holder ? [holder] : [],
+    });
+    setCurrentDetails(this.details(state, reason));
+  }
+
+  private details(state: string, reason: string): string {
+    const { standing, facts } = this;
+    const why = standing ? explain(standing.decision.code, standing.decision.evidence) : 'announced to the coordinator';
+    const holder = standing?.decision.evidence.holder;
+    const rows: [string, string | undefined][] = [
+      ['State', `**${state}**, attempt ${this.report.attempt}`],
+      ['Why', `${why} \`${reason}\``],
+      ['Holder', state === 'held' && holder ? `**${holder}**` : undefined],
+      ['Role', facts.role ?? 'none: read-only'],
+      ['Claims', facts.writes.map((path) => `\`${path}\``).join(', ').slice(0, 1_000) || undefined],
+      ['After', facts.after.map((edge) => edge.task).join(', ') || undefined],
+      ['Issue', facts.issue],
+      ['Commit', standing?.outcome?.commit],
+    ];
+    const shown = rows.filter(([, value]) => value !== undefined).map(([name, value]) => `| ${name} | ${value?.replaceAll('|', '\\|')} |`);
+    return [`### ${this.id}${facts.title ? `: ${facts.title}` : ''}`, '', '| | |', '|---|---|', ...shown].join('\n');
+  }
+}
+
+function stateOf(standing: Standing | undefined, report: CarriedTask['report']): string {
+  if (standing?.outcome) return standing.outcome.kind;
+  if (standing?.phase === 'stopping') return 'stopping';
+  if (report.at === 'running') return 'running';
+  if (report.at === 'stopped' && report.result?.kind === 'commits') return 'landing';
+  return 'held';
+}
+
+/** What an activity's failure says about the attempt; whether its agent is known to be dead above all. */
+function resultOf(error: unknown): AttemptResult {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) return { kind: 'failed', dead: false, code: 'WORKER_LOST', text: 'no sign of life from its worker' };
+  if (isCancellation(error)) return { kind: 'failed', dead: true, code: 'CANCELLED_BY_REQUEST', text: '' };
+  if (cause instanceof ApplicationFailure && cause.type === 'WorkerDied') return { kind: 'failed', dead: true, code: 'WORKER_LOST', text: cause.message };
+  return { kind: 'failed', dead: false, code: 'WORKSTATION_FAILED', text: cause instanceof Error ? cause.message : String(cause) };
+}

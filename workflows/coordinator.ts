@@ -1,0 +1,235 @@
+// The coordinator: a thin shell around decide. Signals and timers become events; decisions leave as standings and
+// orders, a batch per local activity. It continues as new in time, carrying its state, what it has not handled and
+// what it has not delivered.
+
+import {
+  CancellationScope,
+  condition,
+  continueAsNew,
+  log,
+  proxyLocalActivities,
+  setCurrentDetails,
+  setHandler,
+  sleep,
+  workflowInfo,
+  defineQuery,
+  defineSignal,
+} from '@temporalio/workflow';
+import type { ControlActivities } from '../activities/index.js';
+import type { Rules } from '../src/domain/config.js';
+import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
+import { QUERY, SIGNAL } from '../src/domain/ids.js';
+import type { Message } from '../src/domain/messages.js';
+import { parsePattern } from '../src/domain/paths.js';
+import { type CarriedState, carry, freshState, restore, type State } from '../src/domain/state.js';
+import { liveTasks, overview, packetOf, standingOf, storyOf, takeOrders, type Overview, type Story } from '../src/domain/views.js';
+
+export interface CoordinatorInput {
+  rules: Rules;
+  carried?: CarriedState;
+  inbox?: Event[];
+  /** For tests: continue as new after so many events of history rather than when Temporal suggests it. */
+  historyLimit?: number;
+}
+
+export const tell = defineSignal<[Message[]]>(SIGNAL.tell);
+export const issue = defineSignal<[{ key: string; state: string }]>(SIGNAL.issue);
+export const overviewQuery = defineQuery<Overview>(QUERY.overview);
+export const liveQuery = defineQuery<{ task: string; life: string }[]>(QUERY.live);
+export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
+
+const { deliver, survey, lookUp, keepPacket } = proxyLocalActivities<ControlActivities>({
+  startToCloseTimeout: '30s',
+  localRetryThreshold: '1m',
+  retry: { initialInterval: '200ms', maximumInterval: '20s' },
+});
+
+/** Standings whose only news is another holder of the same path wait this long and travel together. */
+const LAZY_MS = 5_000;
+/** A listing may lag behind: a second one follows the first after this. */
+const SURVEY_AGAIN_MS = 2_000;
+/** What Temporal does not know yet is asked again after this. */
+const LOOK_UP_AGAIN_MS = 10_000;
+/** Standings in one delivery. */
+const BATCH = 200;
+/** Below Temporal's own suggestion: a long replay on a cold worker is slow. */
+const HISTORY_LIMIT = 4_000;
+
+export async function coordinator(input: CoordinatorInput): Promise<void> {
+  const now = () => Date.now();
+  const state = input.carried ? restore(input.carried) : freshState(input.rules, now());
+  const inbox: Event[] = [...(input.inbox ?? [])];
+  let issueNumber = now();
+  setHandler(tell, (messages) => {
+    for (const message of Array.isArray(messages) ? messages : []) inbox.push(message);
+  });
+  setHandler(issue, (change) => {
+    issueNumber = Math.max(issueNumber + 1, now());
+    if (typeof change?.key === 'string' && typeof change.state === 'string') {
+      inbox.push({ kind: 'issue', key: change.key, state: change.state, number: issueNumber });
+    }
+  });
+  setHandler(overviewQuery, () => overview(state, now()));
+  setHandler(liveQuery, () => liveTasks(state));
+  setHandler(storyQuery, (id) => storyOf(state, id, now()));
+
+  let rules = JSON.stringify(state.rules);
+  if (input.carried && JSON.stringify(input.rules) !== rules) {
+    rules = JSON.stringify(input.rules);
+    inbox.push({ kind: 'rules', rules: input.rules });
+  }
+  const alarm = new Alarm();
+  let surveys = 0;
+  let surveyAt = state.recovery && !state.recovery.surveyed ? 0 : Number.POSITIVE_INFINITY;
+  let lazyAt = Number.POSITIVE_INFINITY;
+  let lookUpAt = 0;
+
+  for (;;) {
+    feed(state, inbox, now());
+    if (now() >= surveyAt) {
+      surveys += 1;
+      const { live } = await survey();
+      const last = surveys > 1;
+      surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
+      feed(state, [{ kind: 'surveyed', live, last }], now());
+    }
+    if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) lazyAt = now() + LAZY_MS;
+    if (now() >= lazyAt) {
+      for (const id of state.due.lazy) state.due.standings.add(id);
+      state.due.lazy.clear();
+      lazyAt = Number.POSITIVE_INFINITY;
+    }
+    if (hasDue(state)) {
+      await flush(state, inbox);
+      continue;
+    }
+    if (state.due.lookups.size > 0 && now() >= lookUpAt) {
+      const found = await lookUp([...state.due.lookups]);
+      settleLookups(state, found);
+      lookUpAt = now() + LOOK_UP_AGAIN_MS;
+      feed(state, [{ kind: 'found', ...found }], now());
+      continue;
+    }
+    const { continueAsNewSuggested, historyLength } = workflowInfo();
+    if (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)) {
+      const { historyLimit } = input;
+      await continueAsNew<typeof coordinator>({
+        rules: state.rules,
+        carried: carry(state),
+        inbox,
+        ...(historyLimit === undefined ? {} : { historyLimit }),
+      });
+    }
+    setCurrentDetails(details(state));
+    const times = [nextDeadline(state) ?? Number.POSITIVE_INFINITY, surveyAt, lazyAt];
+    if (state.due.lookups.size > 0) times.push(lookUpAt);
+    alarm.setFor(Math.min(...times), now());
+    await condition(() => inbox.length > 0 || alarm.rang);
+    alarm.rang = false;
+  }
+}
+
+/** Timers cost events: one that is early enough already is kept, and one that has become pointless may ring. */
+class Alarm {
+  rang = false;
+  private at = Number.POSITIVE_INFINITY;
+
+  setFor(at: number, now: number): void {
+    if (at >= this.at || at === Number.POSITIVE_INFINITY) return;
+    this.at = at;
+    void this.ring(at, Math.max(1, at - now));
+  }
+
+  private async ring(at: number, wait: number): Promise<void> {
+    await CancellationScope.nonCancellable(() => sleep(wait, { summary: 'next deadline' }));
+    if (this.at === at) this.at = Number.POSITIVE_INFINITY;
+    this.rang = true;
+  }
+}
+
+function feed(state: State, events: Event[], now: number): void {
+  for (const event of events.splice(0)) {
+    const problem = problemOf(event);
+    if (problem) log.warn(`a message was ignored: ${problem}`);
+    else decide(state, event, now);
+  }
+  decide(state, { kind: 'tick' }, now);
+}
+
+/** Messages come from anybody who may signal: one that cannot be understood must not stop the fleet. */
+function problemOf(event: Event): string | undefined {
+  try {
+    if (event.kind === 'task') {
+      for (const claim of event.facts.writes) parsePattern(claim);
+      if (typeof event.id !== 'string' || typeof event.life !== 'string' || !Array.isArray(event.facts.after)) return 'not a task report';
+    }
+    if (event.kind === 'hand') for (const claim of event.writes) parsePattern(claim);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const hasDue = ({ due, recovery }: State): boolean =>
+  due.standings.size > 0 || due.packets.size > 0 || (due.orders.size > 0 && recovery === undefined);
+
+/** Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. */
+async function flush(state: State, inbox: Event[]): Promise<void> {
+  const ids = [...state.due.standings].slice(0, BATCH);
+  const standings = ids.flatMap((id) => {
+    state.due.standings.delete(id);
+    const standing = standingOf(state, id);
+    return standing ? [{ task: id, standing }] : [];
+  });
+  const roles = state.recovery ? [] : [...state.due.orders];
+  const orders = roles.map((role) => ({ role, orders: takeOrders(state, role) }));
+  for (const role of roles) state.due.orders.delete(role);
+  const packets = [...state.due.packets].flatMap((id) => packetOf(state, id) ?? []);
+  state.due.packets.clear();
+  if (standings.length > 0 || orders.length > 0) {
+    try {
+      const { gone } = await deliver({ standings, orders });
+      for (const { task, life } of gone) inbox.push({ kind: 'gone', task, life });
+    } catch (error) {
+      log.error(`a delivery failed and is repeated: ${String(error)}`);
+      for (const id of ids) state.due.standings.add(id);
+      for (const role of roles) state.due.orders.add(role);
+      await sleep('1s', { summary: 'a delivery failed' });
+    }
+  }
+  for (const packet of packets) {
+    const { role } = packet;
+    await keepPacket({ packet, ifAbsent: true, ...(role ? { role } : {}) }).catch((error: unknown) =>
+      log.error(`the packet of ${packet.task} could not be kept: ${String(error)}`),
+    );
+  }
+}
+
+/** What was found is no longer looked for; plans are looked up until they are complete. */
+function settleLookups(state: State, found: Awaited<ReturnType<ControlActivities['lookUp']>>): void {
+  for (const { task } of found.outcomes) state.due.lookups.delete(task);
+  for (const { plan, count } of found.plans) {
+    if (count >= (state.plans.get(plan)?.size ?? 0)) state.due.lookups.delete(`plan:${plan}`);
+  }
+  for (const name of state.due.lookups) {
+    const wanted = name.startsWith('plan:') ? state.plans.get(name.slice('plan:'.length))?.complete === false : state.watchers.has(`task:${name}`);
+    if (!wanted) state.due.lookups.delete(name);
+  }
+}
+
+function details(state: State): string {
+  const counts = new Map<string, number>();
+  for (const task of state.tasks.values()) if (task.kind === 'task') counts.set(task.phase, (counts.get(task.phase) ?? 0) + 1);
+  const lines = [...counts].map(([phase, count]) => `| ${phase} | ${count} |`);
+  const { ceiling, fleet } = state.rules;
+  const frozen = [...state.roles].flatMap(([role, record]) => (record.frozen ? [`\n**Role ${role} is frozen:** ${record.frozen.text}`] : []));
+  return [
+    `Fleet **${fleet}**: ${state.running.size} of at most ${ceiling} agents run${state.recovery ? '; **recovering**: waiting for live tasks to announce themselves' : ''}`,
+    '',
+    '| phase | tasks |',
+    '|---|---|',
+    ...lines,
+    ...frozen,
+  ].join('\n');
+}
+

@@ -1,10 +1,10 @@
 // One attempt of an agent, from the empty folder to commits that are kept: the one long activity. It tells what came
 // out by what it sees (exit code, commits), and ends only when no process of the agent is left.
 
-import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { mkdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
+import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { type AgentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
@@ -18,7 +18,16 @@ import type { Mirror } from './mirror.js';
 import { outputFile, redact, secretsIn, tailOf } from './output.js';
 import { allowedEnv, identityOf, type ProcessEnd, runProcess, StillAlive } from './processes.js';
 import { changesBetween, pathText } from './trees.js';
-import { commitLeftovers, headOf, keepCommits, makeWorkstation, removeWorkstation, workstationDir, writeRecord, type Workstation } from './workstation.js';
+import {
+  commitLeftovers,
+  headOf,
+  keepCommits,
+  makeWorkstation,
+  removeWorkstation,
+  type Workstation,
+  workstationDir,
+  writeRecord,
+} from './workstation.js';
 
 export interface AgentInput {
   /** Full name: plan/task. */
@@ -70,7 +79,12 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
       } catch (error) {
         // The folder stays: there may be work in it that is kept nowhere else.
         const text = error instanceof Error ? error.message : String(error);
-        const result: AttemptResult = { kind: 'failed', dead: !(error instanceof StillAlive), code: 'WORKSTATION_FAILED', text };
+        const result: AttemptResult = {
+          kind: 'failed',
+          dead: !(error instanceof StillAlive),
+          code: 'WORKSTATION_FAILED',
+          text,
+        };
         return { result, record: { ...record, ended: new Date().toISOString(), result } };
       } finally {
         clearInterval(beat);
@@ -88,19 +102,33 @@ async function sayDead(outbox: Outbox, { task, fence }: AgentInput): Promise<voi
   await outbox.tell({ kind: 'worker', renew: [], dead: [{ task, fence }] }).catch(() => undefined);
 }
 
-async function attempt(host: Host, input: AgentInput, record: AttemptRecord, stop: AbortSignal, lapsed: () => boolean): Promise<AttemptResult> {
+async function attempt(
+  host: Host,
+  input: AgentInput,
+  record: AttemptRecord,
+  stop: AbortSignal,
+  lapsed: () => boolean,
+): Promise<AttemptResult> {
   const kind = agentKind(host.config, input.agent);
   const agent = kind === undefined ? undefined : host.config.agents[kind];
-  if (kind === undefined || !agent) return failed('WORKSTATION_FAILED', `the fleet has no kind of agent "${input.agent ?? 'default'}"`, true);
+  if (kind === undefined || !agent)
+    return failed('WORKSTATION_FAILED', `the fleet has no kind of agent "${input.agent ?? 'default'}"`, true);
   const role = input.role === undefined ? undefined : host.config.roles[input.role];
-  const repository = role ? roleRepository(role) : (input.repository ?? Object.keys(host.config.repositories)[0] ?? '');
+  const repository = role
+    ? roleRepository(role)
+    : (input.repository ?? Object.keys(host.config.repositories)[0] ?? '');
   const dir = workstationDir(host.home, input.task, input.fence);
   let mirror: Mirror;
   let station: Workstation;
   try {
     mirror = mirrorOf(host, repository);
     const base = await mirror.refresh();
-    station = await makeWorkstation(dir, mirror, { base, checkout: agent.checkout, prompt: input.prompt, agent: kind });
+    station = await makeWorkstation(dir, mirror, {
+      base,
+      checkout: agent.checkout,
+      prompt: input.prompt,
+      agent: kind,
+    });
   } catch (error) {
     await removeWorkstation(dir);
     return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
@@ -138,7 +166,13 @@ async function attempt(host: Host, input: AgentInput, record: AttemptRecord, sto
   return { kind: 'commits', dead: true, base: station.base, ...kept };
 }
 
-const failed = (code: FailureCode, text: string, final = false): AttemptResult => ({ kind: 'failed', dead: true, code, text, ...(final ? { final } : {}) });
+const failed = (code: FailureCode, text: string, final = false): AttemptResult => ({
+  kind: 'failed',
+  dead: true,
+  code,
+  text,
+  ...(final ? { final } : {}),
+});
 
 /** Ended from outside: by a decision, or because this worker goes away or lost the server. */
 function stopped(lapsed: boolean): AttemptResult {
@@ -149,7 +183,11 @@ function stopped(lapsed: boolean): AttemptResult {
 }
 
 function describe(end: ProcessEnd, tail: string): string {
-  const how = end.error ? `it could not be started: ${end.error}` : end.signal ? `ended by ${end.signal}` : `exit code ${end.exitCode}`;
+  const how = end.error
+    ? `it could not be started: ${end.error}`
+    : end.signal
+      ? `ended by ${end.signal}`
+      : `exit code ${end.exitCode}`;
   const said = tail.trim().split('\n').slice(-3).join('\n').slice(-400);
   return said ? `${how}: ${said}` : how;
 }
@@ -212,11 +250,13 @@ async function collect(
   if (commit === station.base) return undefined;
   const ref = await keepCommits(mirror, station.clone, commit, input.task, input.fence);
   const changes = await changesBetween(mirror, station.base, commit);
-  record.changes = changes.slice(0, MOST_CHANGES).map(({ path, oldMode, newMode }) => `${letter(oldMode, newMode)} ${pathText(path)}`);
+  record.changes = changes
+    .slice(0, MOST_CHANGES)
+    .map(({ path, oldMode, newMode }) => `${letter(oldMode, newMode)} ${pathText(path)}`);
   if (changes.length > MOST_CHANGES) record.changesMore = changes.length - MOST_CHANGES;
   if (!input.role) record.discarded = changes.length;
   return { commit, ref };
 }
 
-const letter = (before: string, after: string): string => (before === '000000' ? 'A' : after === '000000' ? 'D' : 'M');
-
+const letter = (before: string, after: string): string =>
+  before === '000000' ? 'A' : after === '000000' ? 'D' : 'M';

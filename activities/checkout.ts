@@ -34,7 +34,9 @@ export async function verifyTree(context: DeployContext): Promise<string | undef
 }
 
 /** Deploys the commit and looks for it on the public surface. Undefined when it is there, else what failed. */
-export async function deployNow(context: DeployContext): Promise<{ code: 'DEPLOY_FAILED' | 'SURFACE_FAILED'; text: string } | undefined> {
+export async function deployNow(
+  context: DeployContext,
+): Promise<{ code: 'DEPLOY_FAILED' | 'SURFACE_FAILED'; text: string } | undefined> {
   const { host, role, commit, signal } = context;
   const rule = host.config.roles[role];
   if (!rule?.deploy) return undefined;
@@ -46,14 +48,21 @@ export async function deployNow(context: DeployContext): Promise<{ code: 'DEPLOY
   return missing === undefined ? undefined : { code: 'SURFACE_FAILED', text: missing };
 }
 
-async function checkOut({ host, mirror, role, commit }: DeployContext, use: 'verify' | 'deploy'): Promise<string> {
+async function checkOut(
+  { host, mirror, role, commit }: DeployContext,
+  use: 'verify' | 'deploy',
+): Promise<string> {
   const folder = join(host.home, 'writers', role, use);
   // What an earlier life of this writer left running must not go on in, or beside, this one.
   await endLeftovers(folder);
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   const tree = join(folder, 'tree');
-  await git(folder, ['clone', '--quiet', '--shared', '--no-checkout', '--template=', '--no-tags', mirror.dir, tree], LOCAL);
+  await git(
+    folder,
+    ['clone', '--quiet', '--shared', '--no-checkout', '--template=', '--no-tags', mirror.dir, tree],
+    LOCAL,
+  );
   await git(tree, ['checkout', '--quiet', '--detach', commit]);
   await mkdir(join(folder, 'home'));
   return folder;
@@ -95,7 +104,13 @@ async function runInFolder(
   await output.close();
   if (end.exitCode === 0) return undefined;
   const shown = Array.isArray(command) ? command.join(' ') : command;
-  const how = end.error ?? (limit.aborted ? `took longer than ${formatDuration(timeout)}` : end.signal ? `ended by ${end.signal}` : `exit code ${end.exitCode}`);
+  const how =
+    end.error ??
+    (limit.aborted
+      ? `took longer than ${formatDuration(timeout)}`
+      : end.signal
+        ? `ended by ${end.signal}`
+        : `exit code ${end.exitCode}`);
   return redact(`${what} \`${shown}\`: ${how}\n${await tailOf(logFile, 1_500)}`.trim(), secrets);
 }
 
@@ -118,7 +133,10 @@ async function seeSurface(
       if (page.ok && text.includes(wanted)) return undefined;
       last = `status ${page.status}, ${text.length} characters without "${wanted}"`;
     } catch (error) {
-      last = error instanceof Error ? `${error.message}${error.cause instanceof Error ? ` (${error.cause.message})` : ''}` : String(error);
+      last =
+        error instanceof Error
+          ? `${error.message}${error.cause instanceof Error ? ` (${error.cause.message})` : ''}`
+          : String(error);
     }
     if (signal.aborted || performance.now() + wait > end) break;
     await new Promise((resolve) => setTimeout(resolve, wait));

@@ -3,7 +3,16 @@
 
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { rulesOf } from '../src/domain/config.js';
-import { controlQueue, coordinatorId, SEARCH, SIGNAL, taskOfWorkflowId, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
+import {
+  controlQueue,
+  coordinatorId,
+  SEARCH,
+  SIGNAL,
+  taskOfWorkflowId,
+  taskWorkflowId,
+  WORKFLOW,
+  writerId,
+} from '../src/domain/ids.js';
 import type { Message, Orders, Outcome, Standing } from '../src/domain/messages.js';
 import type { Host } from './host.js';
 
@@ -100,6 +109,11 @@ export function deliveryActivities(host: Host, outbox: Outbox) {
     /** A task's or writer's word to the coordinator. */
     tell: (message: Message): Promise<void> => outbox.tell(message),
 
+    /** Asks Temporal to cancel a task's workflow, which has ended as cancelled and only has to be shown so. */
+    async requestCancel(task: string): Promise<void> {
+      await client.workflow.getHandle(taskWorkflowId(fleet, task)).cancel();
+    },
+
     /** Sends a batch; gives the tasks whose workflow is closed. Sending it twice does no harm. */
     async deliver(batch: Delivery): Promise<{ gone: { task: string; life: string }[] }> {
       const gone: { task: string; life: string }[] = [];
@@ -144,7 +158,9 @@ export function deliveryActivities(host: Host, outbox: Outbox) {
       await inParallel(names, async (name) => {
         if (name.startsWith('plan:')) {
           const plan = name.slice('plan:'.length);
-          const { count } = await client.workflow.count(`${SEARCH.fleet} = "${fleet}" AND ${SEARCH.plan} = "${plan}"`);
+          const { count } = await client.workflow.count(
+            `${SEARCH.fleet} = "${fleet}" AND ${SEARCH.plan} = "${plan}"`,
+          );
           found.plans.push({ plan, count });
           return;
         }
@@ -166,10 +182,15 @@ export async function runningIds(client: Client, fleet: string): Promise<string[
 
 function nameOf(fleet: string, workflowId: string): string | undefined {
   const writers = writerId(fleet, '');
-  return workflowId.startsWith(writers) ? `writer:${workflowId.slice(writers.length)}` : taskOfWorkflowId(fleet, workflowId);
+  return workflowId.startsWith(writers)
+    ? `writer:${workflowId.slice(writers.length)}`
+    : taskOfWorkflowId(fleet, workflowId);
 }
 
-async function outcomeOf(client: Client, workflowId: string): Promise<{ outcome: Outcome['kind']; role?: string } | undefined> {
+async function outcomeOf(
+  client: Client,
+  workflowId: string,
+): Promise<{ outcome: Outcome['kind']; role?: string } | undefined> {
   try {
     const { searchAttributes } = await client.workflow.getHandle(workflowId).describe();
     const state = searchAttributes[SEARCH.state]?.[0];

@@ -13,15 +13,19 @@ import { PacketKeeper } from './packets.js';
 export function activitiesFor(host: Host) {
   const outbox = new Outbox(host);
   const packets = new PacketKeeper(host);
-  const { tell, deliver, survey, lookUp } = deliveryActivities(host, outbox);
+  const { tell, requestCancel, deliver, survey, lookUp } = deliveryActivities(host, outbox);
   const record = {
     /** Keeps a change packet on the shared repository. */
-    keepPacket: (input: { repository?: string; role?: string; packet: Packet; ifAbsent?: boolean }): Promise<void> =>
-      packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
+    keepPacket: (input: {
+      repository?: string;
+      role?: string;
+      packet: Packet;
+      ifAbsent?: boolean;
+    }): Promise<void> => packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
   };
   return {
     outbox,
-    task: { tell, ...record, ...agentActivities(host, outbox, new Leases(outbox)) },
+    task: { tell, requestCancel, ...record, ...agentActivities(host, outbox, new Leases(outbox)) },
     control: { tell, deliver, survey, lookUp, ...record, ...landingActivities(host) },
   };
 }

@@ -1,10 +1,10 @@
 // Brings an attempt's commits onto the newest shared branch: by exact path, commit by commit. Only paths that both
 // sides changed are merged by content, and what does not merge cleanly is refused, never resolved.
 
-import { covers, parsePattern } from '../src/domain/paths.js';
-import { type Change, changesBetween, conflicts, pathText, recommit, ScratchIndex } from './trees.js';
 import { GitError } from '../src/client/git.js';
+import { covers, parsePattern } from '../src/domain/paths.js';
 import type { Mirror } from './mirror.js';
+import { type Change, changesBetween, conflicts, pathText, recommit, ScratchIndex } from './trees.js';
 
 export type Integration =
   | { kind: 'integrated'; commit: string; behind: number }
@@ -15,10 +15,18 @@ interface Step {
   changes: Change[];
 }
 
-const refused = (code: Extract<Integration, { kind: 'refused' }>['code'], text: string): Integration => ({ kind: 'refused', code, text });
+const refused = (code: Extract<Integration, { kind: 'refused' }>['code'], text: string): Integration => ({
+  kind: 'refused',
+  code,
+  text,
+});
 
 /** Integrates base..commit onto tip. All three are commits of the mirror. */
-export async function integrate(mirror: Mirror, order: { base: string; commit: string; writes: string[] }, tip: string): Promise<Integration> {
+export async function integrate(
+  mirror: Mirror,
+  order: { base: string; commit: string; writes: string[] },
+  tip: string,
+): Promise<Integration> {
   const { base, commit, writes } = order;
   const total = await changesBetween(mirror, base, commit);
   const { steps, linear } = await stepsOf(mirror, base, commit, total);
@@ -33,14 +41,27 @@ export async function integrate(mirror: Mirror, order: { base: string; commit: s
 }
 
 /** The commits one by one when they are a line from the base, else all of them as one change. */
-async function stepsOf(mirror: Mirror, base: string, commit: string, total: Change[]): Promise<{ steps: Step[]; linear: boolean }> {
-  const lines = (await mirror.text(['rev-list', '--reverse', '--topo-order', '--parents', `${base}..${commit}`])).split('\n').filter(Boolean);
+async function stepsOf(
+  mirror: Mirror,
+  base: string,
+  commit: string,
+  total: Change[],
+): Promise<{ steps: Step[]; linear: boolean }> {
+  const lines = (
+    await mirror.text(['rev-list', '--reverse', '--topo-order', '--parents', `${base}..${commit}`])
+  )
+    .split('\n')
+    .filter(Boolean);
   let previous = base;
   const steps: Step[] = [];
   for (const line of lines) {
     const [id = '', ...parents] = line.split(' ');
-    if (parents.length !== 1 || parents[0] !== previous) return { steps: [{ commit, changes: total }], linear: false };
-    steps.push({ commit: id, changes: lines.length === 1 ? total : await changesBetween(mirror, previous, id) });
+    if (parents.length !== 1 || parents[0] !== previous)
+      return { steps: [{ commit, changes: total }], linear: false };
+    steps.push({
+      commit: id,
+      changes: lines.length === 1 ? total : await changesBetween(mirror, previous, id),
+    });
     previous = id;
   }
   if (previous !== commit) return { steps: [{ commit, changes: total }], linear: false };
@@ -53,22 +74,26 @@ function outsideClaim(writes: string[], sets: readonly Change[][]): string[] {
   const rest = patterns.filter((pattern) => pattern.glob || pattern.segments.length === 0);
   const covered = (path: string): boolean => {
     const text = path.normalize('NFC');
-    for (let at = text.length; at > 0; at = text.lastIndexOf('/', at - 1)) if (literal.has(text.slice(0, at))) return true;
+    for (let at = text.length; at > 0; at = text.lastIndexOf('/', at - 1))
+      if (literal.has(text.slice(0, at))) return true;
     return rest.some((pattern) => covers(pattern, text));
   };
   const outside = new Set<string>();
-  for (const changes of sets) for (const { path } of changes) if (!covered(pathText(path))) outside.add(pathText(path));
+  for (const changes of sets)
+    for (const { path } of changes) if (!covered(pathText(path))) outside.add(pathText(path));
   return [...outside];
 }
 
-const listed = (paths: string[]): string => paths.slice(0, 10).join(', ') + (paths.length > 10 ? ` and ${paths.length - 10} more` : '');
+const listed = (paths: string[]): string =>
+  paths.slice(0, 10).join(', ') + (paths.length > 10 ? ` and ${paths.length - 10} more` : '');
 
 async function replayOnto(mirror: Mirror, steps: readonly Step[], tip: string): Promise<string> {
   const index = new ScratchIndex(mirror);
   try {
     await index.read(tip);
     let parent = tip;
-    for (const step of steps) parent = await recommit(mirror, step.commit, await index.apply(step.changes), parent);
+    for (const step of steps)
+      parent = await recommit(mirror, step.commit, await index.apply(step.changes), parent);
     return parent;
   } finally {
     await index.dispose();
@@ -86,7 +111,18 @@ async function mergeByContent(
 ): Promise<Integration> {
   let tree: string;
   try {
-    const merged = await mirror.run(['-c', 'merge.renames=false', '-c', 'merge.directoryRenames=false', 'merge-tree', '--write-tree', '-z', '--no-messages', tip, commit]);
+    const merged = await mirror.run([
+      '-c',
+      'merge.renames=false',
+      '-c',
+      'merge.directoryRenames=false',
+      'merge-tree',
+      '--write-tree',
+      '-z',
+      '--no-messages',
+      tip,
+      commit,
+    ]);
     tree = merged.toString('latin1').split('\0')[0]?.trim() ?? '';
   } catch (error) {
     if (!(error instanceof GitError) || (error.code !== 1 && error.code !== 128)) throw error;

@@ -5,15 +5,16 @@
 import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import { roleRepository } from '../src/domain/config.js';
+import { ledgerRef } from '../src/domain/ids.js';
 import { fateOf, type LedgerEntry } from '../src/domain/ledger.js';
 import type { LandingOrder, LandingResult } from '../src/domain/messages.js';
-import { deployNow, type DeployContext, verifyTree } from './checkout.js';
+import { type DeployContext, deployNow, verifyTree } from './checkout.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
 import { appendEntry, type LedgerView, readLedger } from './ledger.js';
 import type { Mirror } from './mirror.js';
+import { whileInflight } from './presence.js';
 import { commitTree } from './trees.js';
-import { ledgerRef } from '../src/domain/ids.js';
 
 /** The remote may refuse the same push so often before that is taken for an answer (a hook, a protected branch). */
 const REFUSALS = 3;
@@ -23,40 +24,29 @@ export interface LandInput {
   orders: LandingOrder[];
 }
 
+export interface DeployInput {
+  role: string;
+  order: LandingOrder;
+  commit: string;
+}
+
+export type Deployed = { ok: true } | { ok: false; code: 'DEPLOY_FAILED' | 'SURFACE_FAILED'; text: string };
+
 /** `deploy`: the landing is on the branch and still has to be deployed and seen. */
 export type Landed = LandingResult & { deploy?: boolean };
 
 export function landingActivities(host: Host) {
   return {
     /** A writer's new life: every push of an earlier one that is still on its way fails from now on. */
-    async takeOver(role: string): Promise<void> {
-      const mirror = writerMirror(host, role);
-      await openLedger(mirror, `writer of role ${role} starts`);
-      await moveLedgerAlone(mirror, { kind: 'taken-over', reason: 'the writer starts a new life' });
-    },
+    takeOver: (role: string): Promise<void> =>
+      whileInflight(host, async () => {
+        const mirror = writerMirror(host, role);
+        await openLedger(mirror, `writer of role ${role} starts`);
+        await moveLedgerAlone(mirror, { kind: 'taken-over', reason: 'the writer starts a new life' });
+      }),
 
     /** Lands the orders one after the other; results in their order. A role with a deploy gets one at a time. */
-    async land(input: LandInput): Promise<Landed[]> {
-      const mirror = writerMirror(host, input.role);
-      const beat = setInterval(() => heartbeat(), 2_000);
-      try {
-        // An earlier try of this activity may be alive somewhere with a push in its hand.
-        if (activityInfo().attempt > 1) {
-          await openLedger(mirror, 'opened');
-          await moveLedgerAlone(mirror, { kind: 'taken-over', reason: `landing is tried again (${activityInfo().attempt})` });
-        }
-        const results: Landed[] = [];
-        // With a deploy the next one may only be pushed when this one is settled.
-        const one = host.config.roles[input.role]?.deploy !== undefined;
-        for (const order of one ? input.orders.slice(0, 1) : input.orders) {
-          if (Context.current().cancellationSignal.aborted) break;
-          results.push(await landOne(host, mirror, input.role, order));
-        }
-        return results;
-      } finally {
-        clearInterval(beat);
-      }
-    },
+    land: (input: LandInput): Promise<Landed[]> => whileInflight(host, () => landAll(host, input)),
 
     /** Withdraws a landing by moving the ledger first; tells if it had landed already. */
     async withdraw(input: { role: string; order: LandingOrder }): Promise<Landed> {
@@ -68,38 +58,81 @@ export function landingActivities(host: Host) {
         const fate = fateOf(ledger.entries, order.id);
         if (fate) return await resultOf(host, input.role, order, fate, ledger);
         const tip = await mirror.resolve(`refs/heads/${mirror.branch}`);
-        const entry = { kind: 'withdrawn' as const, landing: order.id, task: order.task, fence: order.fence, from: tip, to: tip };
-        if ((await appendEntry(mirror, ledger, entry)) === undefined) return { id: order.id, kind: 'withdrawn' };
+        const entry = {
+          kind: 'withdrawn' as const,
+          landing: order.id,
+          task: order.task,
+          fence: order.fence,
+          from: tip,
+          to: tip,
+        };
+        if ((await appendEntry(mirror, ledger, entry)) === undefined)
+          return { id: order.id, kind: 'withdrawn' };
         await pause();
       }
     },
 
     /** Deploys what landed and looks at the public surface; settles the ledger entry, or rolls the landing back. */
-    async deploy(input: { role: string; order: LandingOrder; commit: string }): Promise<{ ok: true } | { ok: false; code: 'DEPLOY_FAILED' | 'SURFACE_FAILED'; text: string }> {
-      const beat = setInterval(() => heartbeat(), 2_000);
-      const { role, order, commit } = input;
-      const mirror = writerMirror(host, role);
-      const context: DeployContext = { host, mirror, role, commit, task: order.task, signal: Context.current().cancellationSignal };
-      try {
-        await fetchBranch(mirror);
-        const known = fateOf((await readLedger(mirror)).entries, order.id);
-        if (known?.kind === 'rolled-back') return { ok: false, code: 'DEPLOY_FAILED', text: known.reason ?? 'rolled back' };
-        const failure = await deployNow(context);
-        if (!failure) {
-          await settleEntry(mirror, order, commit);
-          return { ok: true };
-        }
-        if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the deploy was stopped');
-        const restored = await rollBack(mirror, order, commit, failure.text);
-        // The former tree is deployed again; if that fails too the frozen role and this text tell.
-        const again = restored ? await deployNow({ ...context, commit: restored }) : undefined;
-        const text = `${failure.text}${restored ? '' : '; the branch had moved on and was not rolled back'}${again ? `; deploying the former state failed as well: ${again.text}` : ''}`;
-        return { ok: false, code: failure.code, text };
-      } finally {
-        clearInterval(beat);
-      }
-    },
+    deploy: (input: DeployInput): Promise<Deployed> => whileInflight(host, () => deployAndSee(host, input)),
   };
+}
+
+async function landAll(host: Host, input: LandInput): Promise<Landed[]> {
+  const mirror = writerMirror(host, input.role);
+  const beat = setInterval(() => heartbeat(), 2_000);
+  try {
+    // An earlier try of this activity may be alive somewhere with a push in its hand.
+    if (activityInfo().attempt > 1) {
+      await openLedger(mirror, 'opened');
+      await moveLedgerAlone(mirror, {
+        kind: 'taken-over',
+        reason: `landing is tried again (${activityInfo().attempt})`,
+      });
+    }
+    const results: Landed[] = [];
+    // With a deploy the next one may only be pushed when this one is settled.
+    const one = host.config.roles[input.role]?.deploy !== undefined;
+    for (const order of one ? input.orders.slice(0, 1) : input.orders) {
+      if (Context.current().cancellationSignal.aborted) break;
+      results.push(await landOne(host, mirror, input.role, order));
+    }
+    return results;
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+async function deployAndSee(host: Host, input: DeployInput): Promise<Deployed> {
+  const beat = setInterval(() => heartbeat(), 2_000);
+  const { role, order, commit } = input;
+  const mirror = writerMirror(host, role);
+  const context: DeployContext = {
+    host,
+    mirror,
+    role,
+    commit,
+    task: order.task,
+    signal: Context.current().cancellationSignal,
+  };
+  try {
+    await fetchBranch(mirror);
+    const known = fateOf((await readLedger(mirror)).entries, order.id);
+    if (known?.kind === 'rolled-back')
+      return { ok: false, code: 'DEPLOY_FAILED', text: known.reason ?? 'rolled back' };
+    const failure = await deployNow(context);
+    if (!failure) {
+      await settleEntry(mirror, order, commit);
+      return { ok: true };
+    }
+    if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the deploy was stopped');
+    const restored = await rollBack(mirror, order, commit, failure.text);
+    // The former tree is deployed again; if that fails too the frozen role and this text tell.
+    const again = restored ? await deployNow({ ...context, commit: restored }) : undefined;
+    const text = `${failure.text}${restored ? '' : '; the branch had moved on and was not rolled back'}${again ? `; deploying the former state failed as well: ${again.text}` : ''}`;
+    return { ok: false, code: failure.code, text };
+  } finally {
+    clearInterval(beat);
+  }
 }
 
 function writerMirror(host: Host, role: string): Mirror {
@@ -110,7 +143,11 @@ function writerMirror(host: Host, role: string): Mirror {
 
 async function fetchBranch(mirror: Mirror, more: string[] = []): Promise<void> {
   const { branch } = mirror;
-  await mirror.fetch([`+refs/heads/${branch}:refs/heads/${branch}`, `+${ledgerRef('*')}:${ledgerRef('*')}`, ...more]);
+  await mirror.fetch([
+    `+refs/heads/${branch}:refs/heads/${branch}`,
+    `+${ledgerRef('*')}:${ledgerRef('*')}`,
+    ...more,
+  ]);
 }
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 50 + Math.random() * 100));
@@ -125,7 +162,8 @@ async function openLedger(mirror: Mirror, reason: string): Promise<void> {
     const problem = await appendEntry(mirror, ledger, { kind: 'opened', from: tip, to: tip, reason });
     if (problem === undefined) return;
     await fetchBranch(mirror);
-    if ((await readLedger(mirror)).tip === undefined) throw new Error(`the ledger cannot be opened: ${problem}`);
+    if ((await readLedger(mirror)).tip === undefined)
+      throw new Error(`the ledger cannot be opened: ${problem}`);
   }
 }
 
@@ -145,7 +183,9 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
   let before = '';
   let verified = '';
   for (;;) {
-    await fetchBranch(mirror, [`+refs/signalbox/attempts/${order.task}/*:refs/signalbox/attempts/${order.task}/*`]);
+    await fetchBranch(mirror, [
+      `+refs/signalbox/attempts/${order.task}/*:refs/signalbox/attempts/${order.task}/*`,
+    ]);
     const [tip, ledger] = [await mirror.resolve(`refs/heads/${mirror.branch}`), await readLedger(mirror)];
     if (ledger.tip === undefined) {
       await openLedger(mirror, 'opened');
@@ -153,19 +193,28 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     }
     const fate = fateOf(ledger.entries, order.id);
     if (fate) return await resultOf(host, role, order, fate, ledger);
-    if (!(await mirror.has(order.commit))) return refuse(order, 'LANDING_REFUSED', `commit ${order.commit} is nowhere to be found`);
+    if (!(await mirror.has(order.commit)))
+      return refuse(order, 'LANDING_REFUSED', `commit ${order.commit} is nowhere to be found`);
     const integrated = await integrate(mirror, order, tip);
     if (integrated.kind === 'refused') return refuse(order, integrated.code, integrated.text);
     const { commit, behind } = integrated;
     const tree = await mirror.text(['rev-parse', `${commit}^{tree}`]);
     if (tree !== verified) {
-      const failure = await verifyTree({ host, mirror, role, commit, task: order.task, signal: Context.current().cancellationSignal });
+      const failure = await verifyTree({
+        host,
+        mirror,
+        role,
+        commit,
+        task: order.task,
+        signal: Context.current().cancellationSignal,
+      });
       if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the landing was stopped');
       if (failure) return refuse(order, 'VERIFY_FAILED', failure);
       verified = tree;
     }
     const problem = await pushLanding(mirror, ledger, order, { tip, commit, behind });
-    if (problem === undefined) return landed(host, role, order, { to: commit, number: ledger.entries.length + 1, behind });
+    if (problem === undefined)
+      return landed(host, role, order, { to: commit, number: ledger.entries.length + 1, behind });
     // Something moved meanwhile, or the answer was lost: look again. A remote that refuses what has not moved says no.
     const seen = `${tip} ${ledger.tip}`;
     refusals = seen === before ? refusals + 1 : 1;
@@ -185,7 +234,8 @@ async function pushLanding(
   const head = `refs/heads/${mirror.branch}`;
   const updates = [`--force-with-lease=${head}:${tip}`, `${commit}:${head}`];
   // The attempt's own ref has served: its commits are on the branch with this very push.
-  if ((await mirror.find(order.ref)) === order.commit) updates.unshift(`--force-with-lease=${order.ref}:${order.commit}`, `:${order.ref}`);
+  if ((await mirror.find(order.ref)) === order.commit)
+    updates.unshift(`--force-with-lease=${order.ref}:${order.commit}`, `:${order.ref}`);
   const entry = {
     kind: 'landed' as const,
     landing: order.id,
@@ -199,17 +249,40 @@ async function pushLanding(
   return await appendEntry(mirror, ledger, entry, updates);
 }
 
-const refuse = (order: LandingOrder, code: Extract<Landed, { kind: 'refused' }>['code'], text: string): Landed => ({ id: order.id, kind: 'refused', code, text: text.slice(-2_000) });
+const refuse = (
+  order: LandingOrder,
+  code: Extract<Landed, { kind: 'refused' }>['code'],
+  text: string,
+): Landed => ({ id: order.id, kind: 'refused', code, text: text.slice(-2_000) });
 
-function landed(host: Host, role: string, order: LandingOrder, entry: { to: string; number: number; behind?: number | undefined }): Landed {
+function landed(
+  host: Host,
+  role: string,
+  order: LandingOrder,
+  entry: { to: string; number: number; behind?: number | undefined },
+): Landed {
   const deploy = host.config.roles[role]?.deploy !== undefined;
-  return { id: order.id, kind: 'landed', commit: entry.to, entry: entry.number, behind: entry.behind ?? 0, deploy };
+  return {
+    id: order.id,
+    kind: 'landed',
+    commit: entry.to,
+    entry: entry.number,
+    behind: entry.behind ?? 0,
+    deploy,
+  };
 }
 
 /** What became of a landing in an earlier life of its writer. */
-async function resultOf(host: Host, role: string, order: LandingOrder, fate: LedgerEntry, ledger: LedgerView): Promise<Landed> {
+async function resultOf(
+  host: Host,
+  role: string,
+  order: LandingOrder,
+  fate: LedgerEntry,
+  ledger: LedgerView,
+): Promise<Landed> {
   if (fate.kind === 'withdrawn') return { id: order.id, kind: 'withdrawn' };
-  if (fate.kind === 'rolled-back') return { id: order.id, kind: 'rolled-back', code: 'DEPLOY_FAILED', text: fate.reason ?? '' };
+  if (fate.kind === 'rolled-back')
+    return { id: order.id, kind: 'rolled-back', code: 'DEPLOY_FAILED', text: fate.reason ?? '' };
   const settled = ledger.entries.some((entry) => entry.kind === 'settled' && entry.landing === order.id);
   const result = landed(host, role, order, fate);
   return settled ? { ...result, deploy: false } : result;
@@ -220,7 +293,13 @@ async function settleEntry(mirror: Mirror, order: LandingOrder, commit: string):
     await fetchBranch(mirror);
     const ledger = await readLedger(mirror);
     if (ledger.entries.some((entry) => entry.kind === 'settled' && entry.landing === order.id)) return;
-    const problem = await appendEntry(mirror, ledger, { kind: 'settled', landing: order.id, task: order.task, from: commit, to: commit });
+    const problem = await appendEntry(mirror, ledger, {
+      kind: 'settled',
+      landing: order.id,
+      task: order.task,
+      from: commit,
+      to: commit,
+    });
     if (problem === undefined) return;
     if (round > 20) throw new Error(`the ledger entry of ${order.id} cannot be settled: ${problem}`);
     await pause();
@@ -231,7 +310,12 @@ async function settleEntry(mirror: Mirror, order: LandingOrder, commit: string):
  * Puts the tree from before the landing back on the branch, as a new commit. Gives that commit; undefined when the
  * branch has moved on since, for then somebody else's work stands on it.
  */
-async function rollBack(mirror: Mirror, order: LandingOrder, commit: string, reason: string): Promise<string | undefined> {
+async function rollBack(
+  mirror: Mirror,
+  order: LandingOrder,
+  commit: string,
+  reason: string,
+): Promise<string | undefined> {
   for (let round = 1; ; round++) {
     await fetchBranch(mirror);
     const [tip, ledger] = [await mirror.resolve(`refs/heads/${mirror.branch}`), await readLedger(mirror)];
@@ -242,8 +326,19 @@ async function rollBack(mirror: Mirror, order: LandingOrder, commit: string, rea
     const message = `Roll back ${order.task}\n\nThis restores the tree of ${fate.from}.\n${reason}\n`;
     const restored = await commitTree(mirror, tree, [tip], message);
     const head = `refs/heads/${mirror.branch}`;
-    const entry = { kind: 'rolled-back' as const, landing: order.id, task: order.task, fence: order.fence, from: tip, to: restored, reason: reason.slice(-500) };
-    const problem = await appendEntry(mirror, ledger, entry, [`--force-with-lease=${head}:${tip}`, `${restored}:${head}`]);
+    const entry = {
+      kind: 'rolled-back' as const,
+      landing: order.id,
+      task: order.task,
+      fence: order.fence,
+      from: tip,
+      to: restored,
+      reason: reason.slice(-500),
+    };
+    const problem = await appendEntry(mirror, ledger, entry, [
+      `--force-with-lease=${head}:${tip}`,
+      `${restored}:${head}`,
+    ]);
     if (problem === undefined) return restored;
     if (round > 20) throw new Error(`${order.task} cannot be rolled back: ${problem}`);
     await pause();

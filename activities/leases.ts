@@ -53,7 +53,11 @@ export class Leases {
     const renewed = [...this.held.values()];
     const sent = performance.now();
     try {
-      await this.outbox.tell({ kind: 'worker', renew: renewed.map(({ task, fence }) => ({ task, fence })), dead: [] });
+      await this.outbox.tell({
+        kind: 'worker',
+        renew: renewed.map(({ task, fence }) => ({ task, fence })),
+        dead: [],
+      });
       for (const held of renewed) held.deadline = sent + held.lease * (1 - MARGIN);
     } catch {
       // The next try comes in time, or the deadline does.

@@ -19,12 +19,17 @@ export async function readLedger(mirror: Mirror): Promise<LedgerView> {
   const tip = await mirror.find(ledgerRef(mirror.branch));
   const known = cache.get(mirror);
   if (known && known.tip === tip) return known;
-  const view = tip === undefined ? { tip, entries: [] } : { tip, entries: await entriesUpTo(mirror, tip, known) };
+  const view =
+    tip === undefined ? { tip, entries: [] } : { tip, entries: await entriesUpTo(mirror, tip, known) };
   cache.set(mirror, view);
   return view;
 }
 
-async function entriesUpTo(mirror: Mirror, tip: string, known: LedgerView | undefined): Promise<LedgerEntry[]> {
+async function entriesUpTo(
+  mirror: Mirror,
+  tip: string,
+  known: LedgerView | undefined,
+): Promise<LedgerEntry[]> {
   const since = known?.tip ? await newEntries(mirror, `${known.tip}..${tip}`) : undefined;
   // Entries follow each other without a gap; anything else means that the known part is not a part of this chain.
   if (known && since && since[0]?.number === known.entries.length + 1) return [...known.entries, ...since];
@@ -32,8 +37,13 @@ async function entriesUpTo(mirror: Mirror, tip: string, known: LedgerView | unde
 }
 
 async function newEntries(mirror: Mirror, range: string): Promise<LedgerEntry[]> {
-  const log = await mirror.text(['log', '--reverse', '--first-parent', '-z', '--format=%B', range]).catch(() => '');
-  return log.split('\0').filter((message) => message.trim() !== '').map(parseEntryMessage);
+  const log = await mirror
+    .text(['log', '--reverse', '--first-parent', '-z', '--format=%B', range])
+    .catch(() => '');
+  return log
+    .split('\0')
+    .filter((message) => message.trim() !== '')
+    .map(parseEntryMessage);
 }
 
 export type NewEntry = Omit<LedgerEntry, 'number'>;
@@ -42,7 +52,12 @@ export type NewEntry = Omit<LedgerEntry, 'number'>;
  * One atomic push of a ledger entry and, with it, other ref updates (`--force-with-lease=…` and refspecs). Undefined
  * when it went through, else what git said: nothing has moved then, or the answer was lost on its way.
  */
-export async function appendEntry(mirror: Mirror, ledger: LedgerView, entry: NewEntry, updates: string[] = []): Promise<string | undefined> {
+export async function appendEntry(
+  mirror: Mirror,
+  ledger: LedgerView,
+  entry: NewEntry,
+  updates: string[] = [],
+): Promise<string | undefined> {
   const ref = ledgerRef(mirror.branch);
   const message = entryMessage({ number: ledger.entries.length + 1, ...entry });
   const commit = await commitTree(mirror, await emptyTree(mirror), ledger.tip ? [ledger.tip] : [], message);

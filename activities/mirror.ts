@@ -37,9 +37,22 @@ export class Mirror {
     const temporary = `${this.dir}.${process.pid}.tmp`;
     await rm(temporary, { recursive: true, force: true });
     try {
-      await simpleGit().raw(['clone', '--quiet', '--bare', '--no-tags', '--no-hardlinks', '--single-branch', '--branch', this.branch, this.url, temporary]);
+      await simpleGit().raw([
+        'clone',
+        '--quiet',
+        '--bare',
+        '--no-tags',
+        '--no-hardlinks',
+        '--single-branch',
+        '--branch',
+        this.branch,
+        this.url,
+        temporary,
+      ]);
     } catch (error) {
-      throw new Error(`repository "${this.name}" (${this.url}, branch ${this.branch}) cannot be cloned: ${said(error)}`);
+      throw new Error(
+        `repository "${this.name}" (${this.url}, branch ${this.branch}) cannot be cloned: ${said(error)}`,
+      );
     }
     // Clones and attempts rely on objects that no ref of the mirror may name for a while: nothing is ever pruned.
     await git(temporary, ['config', 'gc.auto', '0']);
@@ -76,7 +89,15 @@ export class Mirror {
   }
 
   private async fetchNow(refspecs: string[]): Promise<void> {
-    await simpleGit(this.dir).raw(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--prune', this.url, ...refspecs]);
+    await simpleGit(this.dir).raw([
+      'fetch',
+      '--quiet',
+      '--no-tags',
+      '--no-write-fetch-head',
+      '--prune',
+      this.url,
+      ...refspecs,
+    ]);
   }
 
   /** One atomic push. Undefined when it went through, else what git said. */
@@ -84,7 +105,15 @@ export class Mirror {
     await this.open();
     return await this.inTurn(async () => {
       try {
-        await simpleGit(this.dir).raw(['push', '--quiet', '--atomic', '--porcelain', '--no-verify', this.url, ...args]);
+        await simpleGit(this.dir).raw([
+          'push',
+          '--quiet',
+          '--atomic',
+          '--porcelain',
+          '--no-verify',
+          this.url,
+          ...args,
+        ]);
         return undefined;
       } catch (error) {
         return said(error);
@@ -122,11 +151,20 @@ export class Mirror {
 
 /** What git said, without the password that a URL may hold. */
 const said = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).replace(/(\w+:\/\/[^/:@\s]+):[^@/\s]+@/g, '$1:***@').trim().slice(-2_000);
+  (error instanceof Error ? error.message : String(error))
+    .replace(/(\w+:\/\/[^/:@\s]+):[^@/\s]+@/g, '$1:***@')
+    .trim()
+    .slice(-2_000);
 
 /** The mirrors of one fleet on this host, by repository name. */
-export function mirrorsOf(home: string, repositories: Record<string, { url: string; branch: string }>): Map<string, Mirror> {
+export function mirrorsOf(
+  home: string,
+  repositories: Record<string, { url: string; branch: string }>,
+): Map<string, Mirror> {
   return new Map(
-    Object.entries(repositories).map(([name, { url, branch }]) => [name, new Mirror(name, url, branch, join(home, 'mirrors', `${name}.git`))]),
+    Object.entries(repositories).map(([name, { url, branch }]) => [
+      name,
+      new Mirror(name, url, branch, join(home, 'mirrors', `${name}.git`)),
+    ]),
   );
 }

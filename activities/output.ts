@@ -47,7 +47,8 @@ function redactor(secrets: readonly string[]): Transform {
     const room = text.slice(0, MOST_OUTPUT - passed);
     passed += room.length;
     transform.push(Buffer.from(room, 'latin1'));
-    if (passed >= MOST_OUTPUT) transform.push(`\n[signalbox: output beyond ${MOST_OUTPUT} bytes is not kept]\n`);
+    if (passed >= MOST_OUTPUT)
+      transform.push(`\n[signalbox: output beyond ${MOST_OUTPUT} bytes is not kept]\n`);
   };
   const bytes = secrets.map((secret) => Buffer.from(secret).toString('latin1'));
   return new Transform({

@@ -57,7 +57,10 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
     const tip = await mirror.find(PACKETS_REF);
     const commit = await commitOf(mirror, tip, batch);
     if (commit === undefined) return;
-    const problem = await mirror.push([`--force-with-lease=${PACKETS_REF}:${tip ?? ''}`, `${commit}:${PACKETS_REF}`]);
+    const problem = await mirror.push([
+      `--force-with-lease=${PACKETS_REF}:${tip ?? ''}`,
+      `${commit}:${PACKETS_REF}`,
+    ]);
     if (problem === undefined) {
       await mirror.run(['update-ref', PACKETS_REF, commit]);
       return;
@@ -68,7 +71,11 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
 }
 
 /** The commit that adds the packets; undefined when all are there already. */
-async function commitOf(mirror: Mirror, tip: string | undefined, batch: readonly Waiting[]): Promise<string | undefined> {
+async function commitOf(
+  mirror: Mirror,
+  tip: string | undefined,
+  batch: readonly Waiting[],
+): Promise<string | undefined> {
   const index = new ScratchIndex(mirror);
   try {
     const before = tip ? await mirror.text(['rev-parse', `${tip}^{tree}`]) : await emptyTree(mirror);
@@ -77,7 +84,9 @@ async function commitOf(mirror: Mirror, tip: string | undefined, batch: readonly
     for (const { packet, ifAbsent } of batch) {
       const path = packetPath(packet.task, packet.life);
       if (ifAbsent && tip && (await exists(mirror, `${tip}:${path}`))) continue;
-      const newOid = await mirror.text(['hash-object', '-w', '--stdin'], { input: `${JSON.stringify(packet, undefined, 2)}\n` });
+      const newOid = await mirror.text(['hash-object', '-w', '--stdin'], {
+        input: `${JSON.stringify(packet, undefined, 2)}\n`,
+      });
       changes.push({ path: Buffer.from(path), oldMode: '000000', newMode: '100644', oldOid: '', newOid });
     }
     const tree = await index.apply(changes);

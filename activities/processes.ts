@@ -45,7 +45,9 @@ export async function runProcess(spec: ProcessSpec): Promise<ProcessEnd> {
   });
   const ended = new Promise<ProcessEnd>((resolve) => {
     child.once('error', (error) => resolve({ error: error.message }));
-    child.once('exit', (code, by) => resolve({ ...(code === null ? {} : { exitCode: code }), ...(by ? { signal: by } : {}) }));
+    child.once('exit', (code, by) =>
+      resolve({ ...(code === null ? {} : { exitCode: code }), ...(by ? { signal: by } : {}) }),
+    );
   });
   child.stdout.pipe(output, { end: false });
   child.stderr.pipe(output, { end: false });
@@ -79,7 +81,8 @@ export async function endTree(pgid: number | undefined, marker: string, graceMs:
     if (left.length === 0) return;
     const elapsed = Date.now() - began;
     const kill = elapsed >= graceMs;
-    if (elapsed > graceMs + 10_000) throw new StillAlive(`processes ${left.join(', ')} of ${marker} cannot be ended`);
+    if (elapsed > graceMs + 10_000)
+      throw new StillAlive(`processes ${left.join(', ')} of ${marker} cannot be ended`);
     if (round === 0 || kill) send(pgid, left, kill ? 'SIGKILL' : 'SIGTERM');
     await new Promise((resolve) => setTimeout(resolve, Math.min(100, 5 * 2 ** Math.min(round, 5))));
   }
@@ -190,7 +193,17 @@ export function groupIsOurs(leader: ProcessIdentity): boolean {
   return isAlive(leader) || statOf(leader.pid) === undefined || now === leader.started;
 }
 
-const INHERITED = ['PATH', 'LANG', 'LANGUAGE', 'LC_ALL', 'LC_CTYPE', 'TZ', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS'];
+const INHERITED = [
+  'PATH',
+  'LANG',
+  'LANGUAGE',
+  'LC_ALL',
+  'LC_CTYPE',
+  'TZ',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+  'NODE_EXTRA_CA_CERTS',
+];
 
 /** The environment of every process started for a fleet: an allow-list, and what was named on top. */
 export function allowedEnv(passEnv: readonly string[], more: Record<string, string>): Record<string, string> {

@@ -2,18 +2,29 @@
 // nobody will complete. A starting worker ends the first, keeps the second, and fails the third, so that their tasks
 // need not wait for a heartbeat to run out.
 
-import { ApplicationFailure } from '@temporalio/common';
-import { ActivityNotFoundError } from '@temporalio/client';
+import { readdir, rm } from 'node:fs/promises';
 import { join, sep } from 'node:path';
+import { ActivityNotFoundError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import { type Host, mirrorOf } from './host.js';
+import { register, takeInflight } from './presence.js';
 import { endTree, groupIsOurs, isAlive, markedProcesses } from './processes.js';
-import { commitLeftovers, findRecords, headOf, keepCommits, removeWorkstation, type WorkstationRecord } from './workstation.js';
+import {
+  commitLeftovers,
+  findRecords,
+  headOf,
+  keepCommits,
+  removeWorkstation,
+  type WorkstationRecord,
+} from './workstation.js';
 
 export const WORKER_DIED = 'WorkerDied';
 
 /** Gives how many workstations of dead workers were cleared away. */
 export async function reap(host: Host): Promise<number> {
   let reaped = 0;
+  const alone = await register(host);
+  if (alone) await clearLocks(host);
   for (const { dir, record } of await findRecords(host.home)) {
     if (isAlive(record.worker)) continue;
     await endTree(record.leader && groupIsOurs(record.leader) ? record.leader.pid : undefined, dir, 0);
@@ -22,8 +33,44 @@ export async function reap(host: Host): Promise<number> {
     reaped += 1;
   }
   await endStrays(host);
+  for (const { token } of await takeInflight(host.home)) {
+    const failure = ApplicationFailure.create({
+      type: WORKER_DIED,
+      message: 'its worker died; it is tried again',
+    });
+    await fail(host, token, failure, 'an activity of a writer');
+  }
   return reaped;
 }
+
+/** Git that a dead worker had started ends by itself, for nobody reads it any more; this is how long that may take. */
+const GIT_ENDS_MS = 20_000;
+
+/** What git was doing for a dead worker is waited for; then no lock file in a mirror has an owner. */
+async function clearLocks(host: Host): Promise<void> {
+  const ours = gitMarker(host.home);
+  const end = Date.now() + GIT_ENDS_MS;
+  while (
+    Date.now() < end &&
+    markedProcesses((marker) => marker === ours).some(({ pid }) => pid !== process.pid)
+  ) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  for (const { dir } of host.mirrors.values()) {
+    const names = await readdir(dir, { recursive: true }).catch(() => []);
+    const stale = names.filter(
+      (name) =>
+        !name.startsWith('objects') && (name.endsWith('.lock') || name.startsWith('signalbox-index-')),
+    );
+    for (const name of stale) {
+      host.log(`removing ${name}, left in the mirror by a worker that died`);
+      await rm(join(dir, name), { force: true });
+    }
+  }
+}
+
+/** The marker of a worker's own children, git above all. */
+export const gitMarker = (home: string): string => join(home, 'worker');
 
 /** Agents whose workstation has lost its record, and what verify and deploy commands of a dead worker left. */
 async function endStrays(host: Host): Promise<void> {
@@ -46,15 +93,27 @@ async function keepWork(host: Host, dir: string, record: WorkstationRecord): Pro
     if (commit !== record.base) await keepCommits(mirror, clone, commit, record.task, record.fence);
     await removeWorkstation(dir);
   } catch (error) {
-    host.log(`the work in ${dir} could not be kept elsewhere, so the folder stays: ${error instanceof Error ? error.message : String(error)}`);
+    host.log(
+      `the work in ${dir} could not be kept elsewhere, so the folder stays: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
 async function failActivity(host: Host, record: WorkstationRecord): Promise<void> {
-  const failure = ApplicationFailure.create({ type: WORKER_DIED, message: 'its worker died; the agent was found and ended', nonRetryable: true });
+  const failure = ApplicationFailure.create({
+    type: WORKER_DIED,
+    message: 'its worker died; the agent was found and ended',
+    nonRetryable: true,
+  });
+  await fail(host, record.token, failure, `the attempt of ${record.task}`);
+}
+
+async function fail(host: Host, token: string, failure: ApplicationFailure, what: string): Promise<void> {
   try {
-    await host.client.activity.fail(Buffer.from(record.token, 'base64'), failure);
+    await host.client.activity.fail(Buffer.from(token, 'base64'), failure);
   } catch (error) {
-    if (!(error instanceof ActivityNotFoundError)) host.log(`the attempt of ${record.task} could not be failed at once: ${String(error)}`);
+    // It has timed out or was cancelled meanwhile.
+    if (!(error instanceof ActivityNotFoundError))
+      host.log(`${what} could not be failed at once: ${String(error)}`);
   }
 }

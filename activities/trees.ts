@@ -18,7 +18,19 @@ const GONE = '000000';
 
 /** What differs between two trees or commits, exactly. */
 export async function changesBetween(mirror: Mirror, from: string, to: string): Promise<Change[]> {
-  return parseRaw(await mirror.run(['diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-abbrev', '--no-commit-id', from, to]));
+  return parseRaw(
+    await mirror.run([
+      'diff-tree',
+      '-r',
+      '-z',
+      '--raw',
+      '--no-renames',
+      '--no-abbrev',
+      '--no-commit-id',
+      from,
+      to,
+    ]),
+  );
 }
 
 function parseRaw(raw: Buffer): Change[] {
@@ -26,7 +38,9 @@ function parseRaw(raw: Buffer): Change[] {
   for (let at = 0; at < raw.length; ) {
     const middle = raw.indexOf(0, at);
     const end = raw.indexOf(0, middle + 1);
-    const [oldMode = '', newMode = '', oldOid = '', newOid = ''] = raw.toString('latin1', at + 1, middle).split(' ');
+    const [oldMode = '', newMode = '', oldOid = '', newOid = ''] = raw
+      .toString('latin1', at + 1, middle)
+      .split(' ');
     changes.push({ path: raw.subarray(middle + 1, end), oldMode, newMode, oldOid, newOid });
     at = end + 1;
   }
@@ -44,7 +58,8 @@ export function conflicts(ours: readonly Change[], theirs: readonly Change[]): s
   const key = (path: Buffer) => path.toString('latin1');
   const changed = new Map(theirs.map((change) => [key(change.path), change]));
   const directories = new Set<string>();
-  for (const { path, newMode } of theirs) if (newMode !== GONE) for (const parent of parents(key(path))) directories.add(parent);
+  for (const { path, newMode } of theirs)
+    if (newMode !== GONE) for (const parent of parents(key(path))) directories.add(parent);
   return ours
     .filter((change) => {
       const own = key(change.path);
@@ -59,7 +74,8 @@ export function conflicts(ours: readonly Change[], theirs: readonly Change[]): s
 
 function parents(path: string): string[] {
   const found: string[] = [];
-  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) found.push(path.slice(0, slash));
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+    found.push(path.slice(0, slash));
   return found;
 }
 
@@ -82,9 +98,17 @@ export class ScratchIndex {
     const gone = changes.filter((change) => change.newMode === GONE);
     const kept = changes.filter((change) => change.newMode !== GONE);
     const lines = [...gone, ...kept].map(({ path, newMode, newOid }) =>
-      Buffer.concat([Buffer.from(newMode === GONE ? `0 ${newOid}\t` : `${newMode} ${newOid}\t`), path, Buffer.of(0)]),
+      Buffer.concat([
+        Buffer.from(newMode === GONE ? `0 ${newOid}\t` : `${newMode} ${newOid}\t`),
+        path,
+        Buffer.of(0),
+      ]),
     );
-    if (lines.length > 0) await this.mirror.run(['update-index', '-z', '--index-info'], { env: this.env, input: Buffer.concat(lines) });
+    if (lines.length > 0)
+      await this.mirror.run(['update-index', '-z', '--index-info'], {
+        env: this.env,
+        input: Buffer.concat(lines),
+      });
     return await this.mirror.text(['write-tree'], { env: this.env });
   }
 
@@ -97,9 +121,22 @@ export class ScratchIndex {
 const COMMITTER = 'Signalbox <signalbox@localhost>';
 
 /** A new commit with a message of ours. */
-export async function commitTree(mirror: Mirror, tree: string, parents: string[], message: string, when = new Date()): Promise<string> {
+export async function commitTree(
+  mirror: Mirror,
+  tree: string,
+  parents: string[],
+  message: string,
+  when = new Date(),
+): Promise<string> {
   const who = `${COMMITTER} ${Math.floor(when.getTime() / 1_000)} +0000`;
-  const lines = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`, '', message];
+  const lines = [
+    `tree ${tree}`,
+    ...parents.map((parent) => `parent ${parent}`),
+    `author ${who}`,
+    `committer ${who}`,
+    '',
+    message,
+  ];
   return await writeCommit(mirror, Buffer.from(lines.join('\n')));
 }
 
@@ -107,19 +144,29 @@ export async function commitTree(mirror: Mirror, tree: string, parents: string[]
  * The same commit on another parent with another tree: author, committer, encoding and message stay as they are, byte
  * for byte. A signature would no longer be valid and is dropped.
  */
-export async function recommit(mirror: Mirror, commit: string, tree: string, parent: string): Promise<string> {
+export async function recommit(
+  mirror: Mirror,
+  commit: string,
+  tree: string,
+  parent: string,
+): Promise<string> {
   const raw = await mirror.run(['cat-file', 'commit', commit]);
   const split = raw.indexOf('\n\n');
   const head = (split < 0 ? raw : raw.subarray(0, split)).toString('latin1').split('\n');
   const kept = head.filter((line) => /^(author|committer|encoding) /.test(line));
   const header = Buffer.from([`tree ${tree}`, `parent ${parent}`, ...kept].join('\n'), 'latin1');
-  return await writeCommit(mirror, Buffer.concat([header, split < 0 ? Buffer.from('\n\n') : raw.subarray(split)]));
+  return await writeCommit(
+    mirror,
+    Buffer.concat([header, split < 0 ? Buffer.from('\n\n') : raw.subarray(split)]),
+  );
 }
 
 async function writeCommit(mirror: Mirror, raw: Buffer): Promise<string> {
   const args = ['hash-object', '-t', 'commit', '-w', '--stdin'];
   // Old histories hold commits that git would not write today; they are kept as they are.
-  const id = await mirror.run(args, { input: raw }).catch(() => mirror.run([...args, '--literally'], { input: raw }));
+  const id = await mirror
+    .run(args, { input: raw })
+    .catch(() => mirror.run([...args, '--literally'], { input: raw }));
   return id.toString('latin1').trim();
 }
 

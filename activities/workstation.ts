@@ -2,13 +2,14 @@
 // process groups only. Nothing that an agent committed or changed is deleted before its commits are kept under the
 // attempt's ref on the shared repository.
 
-import { appendFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { appendFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { git, gitText } from '../src/client/git.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
 import { attemptRef } from '../src/domain/ids.js';
 import type { Mirror } from './mirror.js';
+import { writeWhole } from './presence.js';
 import type { ProcessIdentity } from './processes.js';
 
 export interface Workstation {
@@ -41,7 +42,8 @@ export interface WorkstationRecord {
 const RECORD = 'workstation.json';
 const LOCAL = { env: { GIT_ALLOW_PROTOCOL: 'file' } };
 
-export const workstationDir = (home: string, task: string, fence: Fence): string => join(home, 'workstations', task, fenceText(fence));
+export const workstationDir = (home: string, task: string, fence: Fence): string =>
+  join(home, 'workstations', task, fenceText(fence));
 
 export async function makeWorkstation(
   dir: string,
@@ -49,11 +51,34 @@ export async function makeWorkstation(
   options: { base: string; checkout: boolean; prompt: string; agent: string },
 ): Promise<Workstation> {
   const { base, checkout, prompt, agent } = options;
-  const station = { dir, clone: join(dir, 'clone'), home: join(dir, 'home'), tmp: join(dir, 'tmp'), promptFile: join(dir, 'prompt.md'), reportFile: join(dir, 'report.md'), base };
+  const station = {
+    dir,
+    clone: join(dir, 'clone'),
+    home: join(dir, 'home'),
+    tmp: join(dir, 'tmp'),
+    promptFile: join(dir, 'prompt.md'),
+    reportFile: join(dir, 'report.md'),
+    base,
+  };
   await mkdir(station.home, { recursive: true });
   await mkdir(station.tmp);
   await writeFile(station.promptFile, prompt);
-  await git(dir, ['clone', '--quiet', '--shared', '--no-checkout', '--no-tags', '--template=', '--branch', mirror.branch, mirror.dir, station.clone], LOCAL);
+  await git(
+    dir,
+    [
+      'clone',
+      '--quiet',
+      '--shared',
+      '--no-checkout',
+      '--no-tags',
+      '--template=',
+      '--branch',
+      mirror.branch,
+      mirror.dir,
+      station.clone,
+    ],
+    LOCAL,
+  );
   // The clone has no way to the shared repository: landing is the writer's.
   const config = `[user]\n\tname = ${agent} (Signalbox)\n\temail = ${agent}@signalbox.invalid\n[remote "origin"]\n\tpushurl = signalbox-lands-your-commits\n[gc]\n\tauto = 0\n`;
   await appendFile(join(station.clone, '.git', 'config'), config);
@@ -63,12 +88,8 @@ export async function makeWorkstation(
   return { ...station, untouched: await dirtyFiles(station.clone) };
 }
 
-/** Whole or not at all: a worker may die at any moment. */
-export async function writeRecord(dir: string, record: WorkstationRecord): Promise<void> {
-  const temporary = join(dir, `${RECORD}.${randomUUID()}`);
-  await writeFile(temporary, JSON.stringify(record));
-  await rename(temporary, join(dir, RECORD));
-}
+export const writeRecord = (dir: string, record: WorkstationRecord): Promise<void> =>
+  writeWhole(join(dir, RECORD), JSON.stringify(record));
 
 /** Workstations in the fleet's folder that have a record, whoever made them. */
 export async function findRecords(home: string): Promise<{ dir: string; record: WorkstationRecord }[]> {
@@ -90,35 +111,82 @@ export async function findRecords(home: string): Promise<{ dir: string; record: 
 /** Paths that differ from HEAD, untracked ones too, with the hash of what is in the folder ('' when gone). */
 async function dirtyFiles(clone: string): Promise<Map<string, string>> {
   const raw = await git(clone, ['status', '--porcelain=v1', '-z', '--untracked-files=all', '--no-renames']);
-  const paths = raw.toString('latin1').split('\0').filter(Boolean).map((entry) => entry.slice(3));
+  const paths = raw
+    .toString('latin1')
+    .split('\0')
+    .filter(Boolean)
+    .map((entry) => entry.slice(3));
   const hashes = new Map<string, string>();
   for (const path of paths) {
-    const content = await readFile(Buffer.from(join(Buffer.from(clone).toString('latin1'), path), 'latin1')).catch(() => undefined);
+    const content = await readFile(
+      Buffer.from(join(Buffer.from(clone).toString('latin1'), path), 'latin1'),
+    ).catch(() => undefined);
     hashes.set(path, content ? createHash('sha256').update(content).digest('hex') : '');
   }
   return hashes;
 }
 
 /** Commits what the agent left uncommitted. Files that only looked changed from the start are left alone. */
-export async function commitLeftovers(station: Pick<Workstation, 'clone' | 'untouched'>, task: string): Promise<boolean> {
+export async function commitLeftovers(
+  station: Pick<Workstation, 'clone' | 'untouched'>,
+  task: string,
+): Promise<boolean> {
   const dirty = await dirtyFiles(station.clone);
-  const paths = [...dirty].filter(([path, hash]) => station.untouched.get(path) !== hash).map(([path]) => path);
+  const paths = [...dirty]
+    .filter(([path, hash]) => station.untouched.get(path) !== hash)
+    .map(([path]) => path);
   if (paths.length === 0) return false;
   const input = Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1');
-  await git(station.clone, ['--literal-pathspecs', 'add', '--all', '--force', '--pathspec-from-file=-', '--pathspec-file-nul'], { input });
-  const staged = await git(station.clone, ['diff', '--cached', '--name-only', '-z', '--no-ext-diff', '--no-textconv']);
+  await git(
+    station.clone,
+    ['--literal-pathspecs', 'add', '--all', '--force', '--pathspec-from-file=-', '--pathspec-file-nul'],
+    { input },
+  );
+  const staged = await git(station.clone, [
+    'diff',
+    '--cached',
+    '--name-only',
+    '-z',
+    '--no-ext-diff',
+    '--no-textconv',
+  ]);
   if (staged.length === 0) return false;
-  await git(station.clone, ['commit', '--quiet', '--no-verify', '--no-gpg-sign', '--message', `Work of ${task}\n\nLeft uncommitted by its agent and committed for it.`]);
+  await git(station.clone, [
+    'commit',
+    '--quiet',
+    '--no-verify',
+    '--no-gpg-sign',
+    '--message',
+    `Work of ${task}\n\nLeft uncommitted by its agent and committed for it.`,
+  ]);
   return true;
 }
 
 /** The commit the agent ended on. */
-export const headOf = (clone: string): Promise<string> => gitText(clone, ['rev-parse', '--verify', 'HEAD^{commit}']);
+export const headOf = (clone: string): Promise<string> =>
+  gitText(clone, ['rev-parse', '--verify', 'HEAD^{commit}']);
 
 /** Brings the clone's HEAD into the mirror and keeps it on the shared repository under the attempt's own ref. */
-export async function keepCommits(mirror: Mirror, clone: string, commit: string, task: string, fence: Fence): Promise<string> {
+export async function keepCommits(
+  mirror: Mirror,
+  clone: string,
+  commit: string,
+  task: string,
+  fence: Fence,
+): Promise<string> {
   const ref = attemptRef(task, fenceText(fence));
-  await mirror.run(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--end-of-options', clone, `+${commit}:${ref}`], LOCAL);
+  await mirror.run(
+    [
+      'fetch',
+      '--quiet',
+      '--no-tags',
+      '--no-write-fetch-head',
+      '--end-of-options',
+      clone,
+      `+${commit}:${ref}`,
+    ],
+    LOCAL,
+  );
   for (let round = 1; ; round++) {
     const problem = await mirror.push([`+${commit}:${ref}`]);
     if (problem === undefined) return ref;
@@ -131,6 +199,7 @@ export async function keepCommits(mirror: Mirror, clone: string, commit: string,
 export async function removeWorkstation(dir: string): Promise<void> {
   await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   for (const above of [dirname(dir), dirname(dirname(dir))]) {
-    if ((await readdir(above).catch(() => ['?'])).length === 0) await rm(above, { recursive: true, force: true });
+    if ((await readdir(above).catch(() => ['?'])).length === 0)
+      await rm(above, { recursive: true, force: true });
   }
 }

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { git, gitText } from '../src/cli/replay/git.js';
+import { git, gitText } from '../src/client/git.js';
 import type { History } from '../src/cli/replay/history.js';
 import { compareTrees, makeOrigin } from '../src/cli/replay/origin.js';
 import { type ReplayTask, replayTasks } from '../src/cli/replay/plan.js';
@@ -19,8 +19,8 @@ const run = promisify(execFile);
 /** Runs the agent of one task in a clone without a checkout; throws with its stderr when it fails. */
 export async function runAgent(clone: string, source: string, commit: string): Promise<string> {
   if (!existsSync(AGENT)) throw new Error(`build first: ${AGENT} is missing`);
-  const env = { ...process.env, SIGNALBOX_REPLAY_SOURCE: source, SIGNALBOX_REPLAY_COMMIT: commit };
-  const { stdout } = await run(process.execPath, [AGENT], { cwd: clone, env });
+  const env = { ...process.env, SIGNALBOX_PROMPT: commit };
+  const { stdout } = await run(process.execPath, [AGENT, source], { cwd: clone, env });
   return stdout;
 }
 

@@ -6,7 +6,7 @@ import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { git, gitText } from '../src/cli/replay/git.js';
+import { git, gitText } from '../src/client/git.js';
 
 export const BRANCH = 'main';
 const run = promisify(execFile);
@@ -245,24 +245,23 @@ async function churn(repo: Builder, commits: number): Promise<void> {
   }
 }
 
-const made = new Map<string, { dir: string; ready: Promise<void> }>();
+const made = new Map<string, Promise<string>>();
 
 /** A copy of the history with everything in it, at `dir`. */
 export async function everything(dir: string, format: 'sha1' | 'sha256'): Promise<string> {
-  const known = made.get(format) ?? (await makeEverything(format));
-  await known.ready;
-  await cp(known.dir, dir, { recursive: true });
+  const original = made.get(format) ?? makeEverything(format);
+  made.set(format, original);
+  await cp(await original, dir, { recursive: true });
   return dir;
 }
 
-async function makeEverything(format: string): Promise<{ dir: string; ready: Promise<void> }> {
+async function makeEverything(format: string): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'signalbox-replay-'));
-  const entry = { dir, ready: Builder.create(dir, format).then(writeEverything) };
-  made.set(format, entry);
-  return entry;
+  await writeEverything(await Builder.create(dir, format));
+  return dir;
 }
 
 /** To be called after the last test. */
 export async function forgetEverything(): Promise<void> {
-  for (const { dir } of made.values()) await rm(dir, { recursive: true, force: true });
+  for (const dir of made.values()) await rm(await dir, { recursive: true, force: true });
 }

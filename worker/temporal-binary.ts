@@ -152,7 +152,7 @@ async function download(log: Log): Promise<string> {
 
 async function goInstall(log: Log): Promise<string> {
   const go = onPath('go');
-  log('Building the Temporal server with Go, once, about 3 minutes…');
+  log('Building the Temporal server with Go, once, 3 to 5 minutes…');
   return await intoCache('build', async (dir) => {
     const run = await runToEnd(go, ['install', GO_PACKAGE], {
       timeoutMs: BUILD_MS,

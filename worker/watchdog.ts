@@ -40,7 +40,8 @@ export class Watchdog {
         await this.sweep();
       }
     } catch (error) {
-      if (!this.stopped) this.log(`the watchdog could not look: ${error instanceof Error ? error.message : String(error)}`);
+      if (!this.stopped)
+        this.log(`the watchdog could not look: ${error instanceof Error ? error.message : String(error)}`);
     }
     if (!this.stopped) this.start();
   }

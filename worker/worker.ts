@@ -1,17 +1,17 @@
 // A worker of a fleet: two queues, so that agents cannot starve the coordinator and the writers; what a dead worker
 // left on this host is cleared away first; and a watchdog starts the coordinator again should somebody end it.
 
-import { fileURLToPath } from 'node:url';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
-import { activitiesFor } from '../activities/index.js';
 import type { Host } from '../activities/host.js';
+import { activitiesFor } from '../activities/index.js';
 import { mirrorsOf } from '../activities/mirror.js';
-import { identityOf } from '../activities/processes.js';
-import { reap } from '../activities/reaper.js';
+import { identityOf, MARKER } from '../activities/processes.js';
+import { gitMarker, reap } from '../activities/reaper.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
 import { controlQueue, taskQueue } from '../src/domain/ids.js';
 import { registerSearchAttributes } from './search-attributes.js';
@@ -43,7 +43,8 @@ export const builtBundle = (): string => fileURLToPath(new URL('../workflow-bund
 export async function startWorker(settings: WorkerSettings): Promise<RunningWorker> {
   const { config, home, namespace, log } = settings;
   const bundle = settings.bundle ?? builtBundle();
-  if (!existsSync(bundle)) throw new Error(`the workflow bundle ${bundle} is missing: run \`npm run build\` first`);
+  if (!existsSync(bundle))
+    throw new Error(`the workflow bundle ${bundle} is missing: run \`npm run build\` first`);
   installRuntime(log);
   const connection = await Connection.connect(settings.connection);
   await registerSearchAttributes(connection, namespace);
@@ -52,6 +53,8 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   const mirrors = mirrorsOf(home, config.repositories);
   const host: Host = { config, home, mirrors, client, self: identityOf(process.pid), log };
   const reaped = await reap(host);
+  // From here on every child carries it, git too; agents and commands of writers get a marker of their own.
+  process.env[MARKER] = gitMarker(home);
   if (reaped > 0) log(`cleared away ${reaped} attempts of a worker that died`);
   const activities = activitiesFor(host);
   const native = await NativeConnection.connect(nativeOptions(settings.connection));
@@ -64,7 +67,11 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     maxHeartbeatThrottleInterval: '1s',
     defaultHeartbeatThrottleInterval: '1s',
   };
-  const control = await Worker.create({ ...shared, taskQueue: controlQueue(config.fleet), activities: activities.control });
+  const control = await Worker.create({
+    ...shared,
+    taskQueue: controlQueue(config.fleet),
+    activities: activities.control,
+  });
   const tasks = await Worker.create({
     ...shared,
     taskQueue: taskQueue(config.fleet),
@@ -116,6 +123,8 @@ function installRuntime(log: (line: string) => void): void {
   if (installed) return;
   installed = true;
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    // A task that ends as failed is an outcome, told where outcomes are told.
+    if (message === 'Workflow failed') return;
     const error = meta && 'error' in meta ? `: ${String((meta as { error: unknown }).error)}` : '';
     log(`temporal ${level.toLowerCase()}: ${message}${error}`);
   });
@@ -128,7 +137,12 @@ async function prepareHome(home: string): Promise<void> {
   await writeFile(join(home, '.gitignore'), '*\n');
 }
 
-function nativeOptions({ address, tls, apiKey, metadata }: ConnectionOptions): Parameters<typeof NativeConnection.connect>[0] {
+function nativeOptions({
+  address,
+  tls,
+  apiKey,
+  metadata,
+}: ConnectionOptions): Parameters<typeof NativeConnection.connect>[0] {
   return {
     ...(address === undefined ? {} : { address }),
     ...(tls === undefined || tls === null ? {} : { tls }),

@@ -24,7 +24,14 @@ import type { AgentRun } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import { compareFences, type Fence } from '../src/domain/fence.js';
 import { SEARCH, SIGNAL, SINGLE, taskName } from '../src/domain/ids.js';
-import type { AttemptResult, CancelRequest, Outcome, Standing, TaskFacts, TaskReport } from '../src/domain/messages.js';
+import type {
+  AttemptResult,
+  CancelRequest,
+  Outcome,
+  Standing,
+  TaskFacts,
+  TaskReport,
+} from '../src/domain/messages.js';
 import type { AttemptRecord, Packet } from '../src/domain/packet.js';
 import { type Task, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';
@@ -49,7 +56,7 @@ export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: st
 const ANNOUNCE_EVERY = '10 minutes';
 const HISTORY_LIMIT = 2_000;
 
-const { tell, keepPacket } = proxyLocalActivities<TaskActivities>({
+const { tell, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
   startToCloseTimeout: '30s',
   localRetryThreshold: '1m',
   retry: { initialInterval: '200ms', maximumInterval: '20s' },
@@ -58,7 +65,7 @@ const { tell, keepPacket } = proxyLocalActivities<TaskActivities>({
 export async function agentTask(raw: unknown, carried?: CarriedTask): Promise<Outcome> {
   const run = new TaskRun(raw, parse(raw), carried);
   // Cancel in the Web UI is a request like any other: the coordinator records it, the agent is ended, then it is over.
-  CancellationScope.current().cancelRequested.catch(() => run.askCancel({ code: 'CANCELLED_IN_TEMPORAL' }));
+  CancellationScope.current().cancelRequested.catch(() => run.cancelledInTemporal());
   return await CancellationScope.nonCancellable(() => run.toTheEnd());
 }
 
@@ -66,15 +73,27 @@ function parse(raw: unknown): TaskInput {
   const parsed = TaskInput.safeParse(raw);
   if (parsed.success) return parsed.data;
   const lines = problemsOf(parsed.error, TaskInput, raw).map(
-    ({ path, message, found, hint }) => `${fieldPath(path) || 'input'}: ${message}${found ? ` (found ${found})` : ''}${hint ? `; ${hint}` : ''}`,
+    ({ path, message, found, hint }) =>
+      `${fieldPath(path) || 'input'}: ${message}${found ? ` (found ${found})` : ''}${hint ? `; ${hint}` : ''}`,
   );
-  throw ApplicationFailure.create({ type: 'BadTask', nonRetryable: true, message: `the task cannot be accepted:\n${lines.join('\n')}` });
+  throw ApplicationFailure.create({
+    type: 'BadTask',
+    nonRetryable: true,
+    message: `the task cannot be accepted:\n${lines.join('\n')}`,
+  });
 }
 
 function factsOf(task: Task, plan: string): TaskFacts {
   const { title, agent, role, repository, writes, reads, issue, retry } = task;
-  const given = Object.fromEntries(Object.entries({ title, agent, role, repository, issue, retry }).filter(([, value]) => value !== undefined));
-  const after = task.after.map(({ task: id, until }) => ({ task: taskName(plan, id), ...(until ? { until } : {}) }));
+  const given = Object.fromEntries(
+    Object.entries({ title, agent, role, repository, issue, retry }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
+  const after = task.after.map(({ task: id, until }) => ({
+    task: taskName(plan, id),
+    ...(until ? { until } : {}),
+  }));
   return { ...given, writes, reads, after };
 }
 
@@ -88,6 +107,8 @@ class TaskRun {
   private attempts: AttemptRecord[];
   private standing: Standing | undefined;
   private shown: string;
+  /** Temporal itself was asked to cancel this workflow. */
+  private cancelRequested = false;
   /** Something to tell the coordinator. */
   private owed = true;
   /** The standing has been acted upon. */
@@ -99,10 +120,12 @@ class TaskRun {
     carried: CarriedTask | undefined,
   ) {
     const { plan, task } = input;
-    this.plan = plan ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) } : { id: SINGLE };
+    this.plan = plan
+      ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) }
+      : { id: SINGLE };
     this.id = taskName(this.plan.id, task.id);
     this.facts = factsOf(task, this.plan.id);
-    this.life = carried?.life ?? workflowInfo().runId;
+    this.life = carried?.life ?? `${Date.now()}.${workflowInfo().runId}`;
     this.number = carried?.number ?? 0;
     this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
     this.attempts = carried?.attempts ?? [];
@@ -115,7 +138,11 @@ class TaskRun {
     setHandler(standingSignal, (standing) => {
       const known = this.standing;
       if (standing.life !== this.life) return;
-      if (known && (standing.epoch < known.epoch || (standing.epoch === known.epoch && standing.number <= known.number))) return;
+      if (
+        known &&
+        (standing.epoch < known.epoch || (standing.epoch === known.epoch && standing.number <= known.number))
+      )
+        return;
       this.standing = standing;
     });
     setHandler(announceSignal, () => {
@@ -123,7 +150,11 @@ class TaskRun {
     });
     setHandler(cancelSignal, (request) => {
       const { reason, by } = request ?? {};
-      this.askCancel({ code: 'CANCELLED_BY_REQUEST', ...(reason ? { text: String(reason) } : {}), ...(by ? { by: String(by) } : {}) });
+      this.askCancel({
+        code: 'CANCELLED_BY_REQUEST',
+        ...(reason ? { text: String(reason) } : {}),
+        ...(by ? { by: String(by) } : {}),
+      });
     });
     setHandler(stateQuery, () => {
       const { standing } = this;
@@ -135,7 +166,12 @@ class TaskRun {
     });
   }
 
-  askCancel(cancel: CancelRequest): void {
+  cancelledInTemporal(): void {
+    this.cancelRequested = true;
+    if (!this.standing?.outcome) this.askCancel({ code: 'CANCELLED_IN_TEMPORAL' });
+  }
+
+  private askCancel(cancel: CancelRequest): void {
     this.report.cancel ??= cancel;
     this.owed = true;
   }
@@ -172,7 +208,8 @@ class TaskRun {
 
   private async heed(standing: Standing): Promise<void> {
     const { fence } = standing;
-    const isNew = fence !== undefined && (this.report.fence === undefined || compareFences(fence, this.report.fence) > 0);
+    const isNew =
+      fence !== undefined && (this.report.fence === undefined || compareFences(fence, this.report.fence) > 0);
     if (standing.phase === 'running' && isNew) return await this.attempt(standing, fence);
     if (standing.phase === 'stopping' && isNew) {
       // Stopped before it began: the coordinator waits for that word.
@@ -182,11 +219,16 @@ class TaskRun {
     }
     if (standing.phase === 'held' && standing.attempt > this.report.attempt) {
       const { cancel, fence: last } = this.report;
-      this.report = { attempt: standing.attempt, at: 'waiting', ...(last ? { fence: last } : {}), ...(cancel ? { cancel } : {}) };
+      this.report = {
+        attempt: standing.attempt,
+        at: 'waiting',
+        ...(last ? { fence: last } : {}),
+        ...(cancel ? { cancel } : {}),
+      };
     }
   }
 
-  /** Runs the agent under the grant until it ends, or until the coordinator says anything but "run". */
+  /** Runs the agent under the grant until it ends, or until the coordinator withdraws the grant. */
   private async attempt(standing: Standing, fence: Fence): Promise<void> {
     const { cancel } = this.report;
     const { attempt, lease } = standing;
@@ -207,7 +249,7 @@ class TaskRun {
       if (this.owed) await this.announce();
       if (!this.hasNews()) continue;
       this.heeded = this.standing?.number ?? 0;
-      if (this.standing?.phase !== 'running' || compareFences(this.standing.fence ?? fence, fence) !== 0) scope.cancel();
+      if (this.standing && isOver(this.standing, fence)) scope.cancel();
       this.show();
     }
     const { result, record } = over as AgentRun;
@@ -219,7 +261,9 @@ class TaskRun {
   private runAgent(attempt: number, fence: Fence, lease: number): Promise<AgentRun> {
     const { task } = this.input;
     const { title, prompt, agent, role, repository, writes, env, timeout } = task;
-    const optional = Object.fromEntries(Object.entries({ title, agent, role, repository, timeout }).filter(([, value]) => value !== undefined));
+    const optional = Object.fromEntries(
+      Object.entries({ title, agent, role, repository, timeout }).filter(([, value]) => value !== undefined),
+    );
     const { runAgent } = proxyActivities<TaskActivities>({
       // The activity keeps the task's own timeout; death of its worker shows in the heartbeat.
       startToCloseTimeout: '30 days',
@@ -234,7 +278,9 @@ class TaskRun {
   private async end(standing: Standing, outcome: Outcome): Promise<Outcome> {
     this.show();
     const { title, prompt, agent, role, repository, issue, writes, reads } = this.input.task;
-    const optional = Object.fromEntries(Object.entries({ title, prompt, agent, role, issue }).filter(([, value]) => value !== undefined));
+    const optional = Object.fromEntries(
+      Object.entries({ title, prompt, agent, role, issue }).filter(([, value]) => value !== undefined),
+    );
     const packet: Packet = {
       version: 1,
       task: this.id,
@@ -251,15 +297,34 @@ class TaskRun {
     };
     await keepPacket({ packet, ...(role ? { role } : {}), ...(repository ? { repository } : {}) });
     if (outcome.kind === 'failed') {
-      throw ApplicationFailure.create({ type: outcome.code, nonRetryable: true, message: outcome.text, details: [outcome] });
+      throw ApplicationFailure.create({
+        type: outcome.code,
+        nonRetryable: true,
+        message: outcome.text,
+        details: [outcome],
+      });
     }
-    if (outcome.kind === 'cancelled') throw new CancelledFailure(outcome.text, [outcome]);
+    if (outcome.kind === 'cancelled') {
+      // Temporal shows a workflow as cancelled only when somebody asked it to cancel.
+      if (!this.cancelRequested) {
+        await requestCancel(this.id);
+        await condition(() => this.cancelRequested);
+      }
+      throw new CancelledFailure(outcome.text, [outcome]);
+    }
     return outcome;
   }
 
   private async continueAsNew(): Promise<void> {
     const { life, number, report, attempts, standing, shown } = this;
-    await continueAsNew<typeof agentTask>(this.raw, { life, number, report, attempts, shown, ...(standing ? { standing } : {}) });
+    await continueAsNew<typeof agentTask>(this.raw, {
+      life,
+      number,
+      report,
+      attempts,
+      shown,
+      ...(standing ? { standing } : {}),
+    });
   }
 
   /** State, reason and holder where the Web UI shows them: search attributes when they change, details always. */
@@ -284,22 +349,44 @@ class TaskRun {
 
   private details(state: string, reason: string): string {
     const { standing, facts } = this;
-    const why = standing ? explain(standing.decision.code, standing.decision.evidence) : 'announced to the coordinator';
+    const why = standing
+      ? explain(standing.decision.code, standing.decision.evidence)
+      : 'announced to the coordinator';
     const holder = standing?.decision.evidence.holder;
     const rows: [string, string | undefined][] = [
       ['State', `**${state}**, attempt ${this.report.attempt}`],
       ['Why', `${why} \`${reason}\``],
       ['Holder', state === 'held' && holder ? `**${holder}**` : undefined],
       ['Role', facts.role ?? 'none: read-only'],
-      ['Claims', facts.writes.map((path) => `\`${path}\``).join(', ').slice(0, 1_000) || undefined],
+      [
+        'Claims',
+        facts.writes
+          .map((path) => `\`${path}\``)
+          .join(', ')
+          .slice(0, 1_000) || undefined,
+      ],
       ['After', facts.after.map((edge) => edge.task).join(', ') || undefined],
       ['Issue', facts.issue],
       ['Commit', standing?.outcome?.commit],
     ];
-    const shown = rows.filter(([, value]) => value !== undefined).map(([name, value]) => `| ${name} | ${value?.replaceAll('|', '\\|')} |`);
-    return [`### ${this.id}${facts.title ? `: ${facts.title}` : ''}`, '', '| | |', '|---|---|', ...shown].join('\n');
+    const shown = rows
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `| ${name} | ${value?.replaceAll('|', '\\|')} |`);
+    return [
+      `### ${this.id}${facts.title ? `: ${facts.title}` : ''}`,
+      '',
+      '| | |',
+      '|---|---|',
+      ...shown,
+    ].join('\n');
   }
 }
+
+/** Whether the grant is withdrawn. A coordinator that is new and has not heard of it yet may say "held": it is not. */
+const isOver = ({ phase, fence: current }: Standing, fence: Fence): boolean =>
+  phase === 'stopping' ||
+  phase === 'ended' ||
+  (phase === 'running' && current !== undefined && compareFences(current, fence) > 0);
 
 function stateOf(standing: Standing | undefined, report: CarriedTask['report']): string {
   if (standing?.outcome) return standing.outcome.kind;
@@ -312,8 +399,15 @@ function stateOf(standing: Standing | undefined, report: CarriedTask['report']):
 /** What an activity's failure says about the attempt; whether its agent is known to be dead above all. */
 function resultOf(error: unknown): AttemptResult {
   const cause = error instanceof ActivityFailure ? error.cause : error;
-  if (cause instanceof TimeoutFailure) return { kind: 'failed', dead: false, code: 'WORKER_LOST', text: 'no sign of life from its worker' };
+  if (cause instanceof TimeoutFailure)
+    return { kind: 'failed', dead: false, code: 'WORKER_LOST', text: 'no sign of life from its worker' };
   if (isCancellation(error)) return { kind: 'failed', dead: true, code: 'CANCELLED_BY_REQUEST', text: '' };
-  if (cause instanceof ApplicationFailure && cause.type === 'WorkerDied') return { kind: 'failed', dead: true, code: 'WORKER_LOST', text: cause.message };
-  return { kind: 'failed', dead: false, code: 'WORKSTATION_FAILED', text: cause instanceof Error ? cause.message : String(cause) };
+  if (cause instanceof ApplicationFailure && cause.type === 'WorkerDied')
+    return { kind: 'failed', dead: true, code: 'WORKER_LOST', text: cause.message };
+  return {
+    kind: 'failed',
+    dead: false,
+    code: 'WORKSTATION_FAILED',
+    text: cause instanceof Error ? cause.message : String(cause),
+  };
 }

@@ -6,14 +6,14 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  defineQuery,
+  defineSignal,
   log,
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
   sleep,
   workflowInfo,
-  defineQuery,
-  defineSignal,
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
 import type { Rules } from '../src/domain/config.js';
@@ -22,7 +22,16 @@ import { QUERY, SIGNAL } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 import { parsePattern } from '../src/domain/paths.js';
 import { type CarriedState, carry, freshState, restore, type State } from '../src/domain/state.js';
-import { liveTasks, overview, packetOf, standingOf, storyOf, takeOrders, type Overview, type Story } from '../src/domain/views.js';
+import {
+  liveTasks,
+  type Overview,
+  overview,
+  packetOf,
+  type Story,
+  standingOf,
+  storyOf,
+  takeOrders,
+} from '../src/domain/views.js';
 
 export interface CoordinatorInput {
   rules: Rules;
@@ -161,7 +170,8 @@ function problemOf(event: Event): string | undefined {
   try {
     if (event.kind === 'task') {
       for (const claim of event.facts.writes) parsePattern(claim);
-      if (typeof event.id !== 'string' || typeof event.life !== 'string' || !Array.isArray(event.facts.after)) return 'not a task report';
+      if (typeof event.id !== 'string' || typeof event.life !== 'string' || !Array.isArray(event.facts.after))
+        return 'not a task report';
     }
     if (event.kind === 'hand') for (const claim of event.writes) parsePattern(claim);
     return undefined;
@@ -212,17 +222,22 @@ function settleLookups(state: State, found: Awaited<ReturnType<ControlActivities
     if (count >= (state.plans.get(plan)?.size ?? 0)) state.due.lookups.delete(`plan:${plan}`);
   }
   for (const name of state.due.lookups) {
-    const wanted = name.startsWith('plan:') ? state.plans.get(name.slice('plan:'.length))?.complete === false : state.watchers.has(`task:${name}`);
+    const wanted = name.startsWith('plan:')
+      ? state.plans.get(name.slice('plan:'.length))?.complete === false
+      : state.watchers.has(`task:${name}`);
     if (!wanted) state.due.lookups.delete(name);
   }
 }
 
 function details(state: State): string {
   const counts = new Map<string, number>();
-  for (const task of state.tasks.values()) if (task.kind === 'task') counts.set(task.phase, (counts.get(task.phase) ?? 0) + 1);
+  for (const task of state.tasks.values())
+    if (task.kind === 'task') counts.set(task.phase, (counts.get(task.phase) ?? 0) + 1);
   const lines = [...counts].map(([phase, count]) => `| ${phase} | ${count} |`);
   const { ceiling, fleet } = state.rules;
-  const frozen = [...state.roles].flatMap(([role, record]) => (record.frozen ? [`\n**Role ${role} is frozen:** ${record.frozen.text}`] : []));
+  const frozen = [...state.roles].flatMap(([role, record]) =>
+    record.frozen ? [`\n**Role ${role} is frozen:** ${record.frozen.text}`] : [],
+  );
   return [
     `Fleet **${fleet}**: ${state.running.size} of at most ${ceiling} agents run${state.recovery ? '; **recovering**: waiting for live tasks to announce themselves' : ''}`,
     '',
@@ -232,4 +247,3 @@ function details(state: State): string {
     ...frozen,
   ].join('\n');
 }
-

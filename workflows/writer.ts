@@ -13,7 +13,6 @@ import {
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
-  uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
@@ -24,17 +23,25 @@ import type { LandingOrder, LandingResult, Orders } from '../src/domain/messages
 export interface WriterInput {
   fleet: string;
   role: string;
-  carried?: { life: string; number: number; orders?: Orders; results: LandingResult[]; frozen?: { text: string } };
+  carried?: {
+    life: string;
+    number: number;
+    orders?: Orders;
+    results: LandingResult[];
+    frozen?: { text: string };
+  };
 }
 
 export const ordersSignal = defineSignal<[Orders]>(SIGNAL.orders);
 export const announceSignal = defineSignal(SIGNAL.announce);
 export const resumeSignal = defineSignal<[{ by?: string }]>(SIGNAL.resume);
-export const writerQuery = defineQuery<{ frozen?: string; landings: string[]; results: LandingResult[] }>('state');
+export const writerQuery = defineQuery<{ frozen?: string; landings: string[]; results: LandingResult[] }>(
+  'state',
+);
 
 const HISTORY_LIMIT = 2_000;
-/** Landings that one activity does in a row. */
-const BATCH = 10;
+/** Landings that one activity does in a row: more would save events, but hold back whoever waits for the first. */
+const BATCH = 1;
 
 const { tell } = proxyLocalActivities<ControlActivities>({
   startToCloseTimeout: '30s',
@@ -67,7 +74,7 @@ class WriterRun {
   constructor(private readonly input: WriterInput) {
     const { carried } = input;
     this.role = input.role;
-    this.life = carried?.life ?? uuid4();
+    this.life = carried?.life ?? `${Date.now()}.${workflowInfo().runId}`;
     this.number = carried?.number ?? 0;
     this.orders = carried?.orders;
     this.results = carried?.results ?? [];
@@ -90,7 +97,11 @@ class WriterRun {
 
   private take(orders: Orders): void {
     const known = this.orders;
-    if (known && (orders.epoch < known.epoch || (orders.epoch === known.epoch && orders.number <= known.number))) return;
+    if (
+      known &&
+      (orders.epoch < known.epoch || (orders.epoch === known.epoch && orders.number <= known.number))
+    )
+      return;
     this.orders = orders;
     // What is no longer on the orders has been heard of.
     const wanted = new Set(orders.landings.map((order) => order.id));
@@ -103,7 +114,10 @@ class WriterRun {
   }
 
   async forEver(): Promise<void> {
-    const { takeOver } = proxyActivities<ControlActivities>({ ...options, summary: `take over role ${this.role}` });
+    const { takeOver } = proxyActivities<ControlActivities>({
+      ...options,
+      summary: `take over role ${this.role}`,
+    });
     if (!this.input.carried) await takeOver(this.role);
     for (;;) {
       if (this.owed) await this.report();
@@ -126,11 +140,18 @@ class WriterRun {
 
   private async work(todo: LandingOrder[]): Promise<void> {
     const withdrawn = todo.find((order) => order.withdraw);
-    const { withdraw } = proxyActivities<ControlActivities>({ ...options, summary: `withdraw ${withdrawn?.task ?? ''}` });
-    const done = withdrawn ? [await withdraw({ role: this.role, order: withdrawn })] : await this.land(todo.slice(0, BATCH));
+    const { withdraw } = proxyActivities<ControlActivities>({
+      ...options,
+      summary: `withdraw ${withdrawn?.task ?? ''}`,
+    });
+    const done = withdrawn
+      ? [await withdraw({ role: this.role, order: withdrawn })]
+      : await this.land(todo.slice(0, BATCH));
     for (const { deploy, ...result } of done) {
       const order = todo.find((other) => other.id === result.id);
-      this.results.push(deploy && order && result.kind === 'landed' ? await this.deploy(order, result) : result);
+      this.results.push(
+        deploy && order && result.kind === 'landed' ? await this.deploy(order, result) : result,
+      );
     }
     if (done.length > 0) this.owed = true;
     const { continueAsNewSuggested, historyLength } = workflowInfo();
@@ -146,7 +167,10 @@ class WriterRun {
     this.doing = names;
     const { land } = proxyActivities<ControlActivities>({
       ...options,
-      summary: names.length === 1 ? `land ${names[0]}` : `land ${names.length} tasks: ${names.join(', ').slice(0, 150)}`,
+      summary:
+        names.length === 1
+          ? `land ${names[0]}`
+          : `land ${names.length} tasks: ${names.join(', ').slice(0, 150)}`,
     });
     const scope = new CancellationScope();
     let over: { results: Landed[] } | { error: unknown } | undefined;
@@ -177,8 +201,14 @@ class WriterRun {
     throw ended.error;
   }
 
-  private async deploy(order: LandingOrder, result: Extract<LandingResult, { kind: 'landed' }>): Promise<LandingResult> {
-    const { deploy } = proxyActivities<ControlActivities>({ ...options, summary: `deploy ${order.task} and verify its surface` });
+  private async deploy(
+    order: LandingOrder,
+    result: Extract<LandingResult, { kind: 'landed' }>,
+  ): Promise<LandingResult> {
+    const { deploy } = proxyActivities<ControlActivities>({
+      ...options,
+      summary: `deploy ${order.task} and verify its surface`,
+    });
     const deployed = await deploy({ role: this.role, order, commit: result.commit });
     if (deployed.ok) return result;
     const { code, text } = deployed;
@@ -195,8 +225,12 @@ class WriterRun {
 
   private show(todo: LandingOrder[]): void {
     const state = this.frozen ? `**frozen**: ${this.frozen.text}` : 'running';
-    const lines = todo.slice(0, 20).map((order) => `- ${order.task}${order.withdraw ? ' (to be withdrawn)' : ''}`);
-    setCurrentDetails([`Writer of role **${this.role}**: ${state}`, '', `${todo.length} landings to do`, ...lines].join('\n'));
+    const lines = todo
+      .slice(0, 20)
+      .map((order) => `- ${order.task}${order.withdraw ? ' (to be withdrawn)' : ''}`);
+    setCurrentDetails(
+      [`Writer of role **${this.role}**: ${state}`, '', `${todo.length} landings to do`, ...lines].join('\n'),
+    );
   }
 
   private async continueAsNew(): Promise<void> {

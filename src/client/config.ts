@@ -21,11 +21,20 @@ export class NoConfig extends Error {}
 /** Reads `file`, or the signalbox.yaml of this folder or the nearest one above. Throws NoConfig or BadDocument. */
 export async function readFleet(file?: string): Promise<Fleet> {
   const found = file ? resolve(file) : findUpwards(process.cwd());
-  if (!found) throw new NoConfig(`there is no ${CONFIG_FILE} in this folder or above: \`signalbox init\` writes one, --config names one elsewhere`);
+  if (!found)
+    throw new NoConfig(
+      `there is no ${CONFIG_FILE} in this folder or above: \`signalbox init\` writes one, --config names one elsewhere`,
+    );
   const { value: config } = await readDocument(found, () => Config);
   const dir = dirname(found);
-  for (const repository of Object.values(config.repositories)) repository.url = absoluteUrl(dir, repository.url);
-  return { config, file: found, dir, home: process.env.SIGNALBOX_HOME ? resolve(process.env.SIGNALBOX_HOME) : join(dir, '.signalbox') };
+  for (const repository of Object.values(config.repositories))
+    repository.url = absoluteUrl(dir, repository.url);
+  return {
+    config,
+    file: found,
+    dir,
+    home: process.env.SIGNALBOX_HOME ? resolve(process.env.SIGNALBOX_HOME) : join(dir, '.signalbox'),
+  };
 }
 
 function findUpwards(from: string): string | undefined {

@@ -36,7 +36,9 @@ export function givenServer(): ServerAddress | undefined {
   const { connectionOptions, namespace } = loadClientConnectConfig();
   const address = connectionOptions.address;
   if (!address) return undefined;
-  const source = process.env.TEMPORAL_ADDRESS ? 'TEMPORAL_ADDRESS' : `${profile ? `profile ${profile} of ` : ''}${file}`;
+  const source = process.env.TEMPORAL_ADDRESS
+    ? 'TEMPORAL_ADDRESS'
+    : `${profile ? `profile ${profile} of ` : ''}${file}`;
   return { connection: connectionOptions, namespace: namespace ?? 'default', source };
 }
 
@@ -56,7 +58,8 @@ export async function findServer(home: string): Promise<ServerAddress> {
   const given = givenServer();
   if (given) return given;
   const note = await readFile(serverNoteFile(home), 'utf8').catch(() => undefined);
-  if (note === undefined) throw new NoServer('no Temporal server is known: start one with `signalbox up`, or set TEMPORAL_ADDRESS');
+  if (note === undefined)
+    throw new NoServer('no Temporal server is known: start one with `signalbox up`, or set TEMPORAL_ADDRESS');
   const { address, namespace, uiUrl } = JSON.parse(note) as ServerNote;
   return { connection: { address }, namespace, source: '`signalbox up`', ...(uiUrl ? { uiUrl } : {}) };
 }
@@ -68,6 +71,8 @@ export async function connect(server: ServerAddress): Promise<Client> {
     return new Client({ connection, namespace: server.namespace });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new NoServer(`the Temporal server at ${server.connection.address} (from ${server.source}) does not answer: ${why}`);
+    throw new NoServer(
+      `the Temporal server at ${server.connection.address} (from ${server.source}) does not answer: ${why}`,
+    );
   }
 }

@@ -1,7 +1,7 @@
 // YAML and JSON files as people write them, checked against a schema: every error at once, each with its place.
 
 import { readFile } from 'node:fs/promises';
-import { isMap, isScalar, LineCounter, type Document, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { fieldPath, type Problem, problemsOf } from '../domain/problems.js';
 
@@ -11,7 +11,9 @@ export class BadDocument extends Error {
     readonly file: string,
     readonly problems: string[],
   ) {
-    super(`${file} cannot be accepted: ${problems.length} problem${problems.length === 1 ? '' : 's'}\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    super(
+      `${file} cannot be accepted: ${problems.length} problem${problems.length === 1 ? '' : 's'}\n${problems.map((problem) => `  ${problem}`).join('\n')}`,
+    );
   }
 }
 
@@ -22,7 +24,10 @@ export interface Checked<T> {
 }
 
 /** Reads and parses a file; `choose` picks the schema by what stands in it. Throws BadDocument. */
-export async function readDocument<T extends z.ZodType>(file: string, choose: (value: unknown) => T): Promise<Checked<z.infer<T>>> {
+export async function readDocument<T extends z.ZodType>(
+  file: string,
+  choose: (value: unknown) => T,
+): Promise<Checked<z.infer<T>>> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
@@ -33,12 +38,19 @@ export async function readDocument<T extends z.ZodType>(file: string, choose: (v
   return parseText(file, text, choose);
 }
 
-export function parseText<T extends z.ZodType>(file: string, text: string, choose: (value: unknown) => T): Checked<z.infer<T>> {
+export function parseText<T extends z.ZodType>(
+  file: string,
+  text: string,
+  choose: (value: unknown) => T,
+): Checked<z.infer<T>> {
   const lines = new LineCounter();
   // Aliases are bounded: a small file must not expand into a large one.
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   if (document.errors.length > 0) {
-    throw new BadDocument(file, document.errors.map((error) => `${place(file, lines, error.pos[0])}: ${error.message}`));
+    throw new BadDocument(
+      file,
+      document.errors.map((error) => `${place(file, lines, error.pos[0])}: ${error.message}`),
+    );
   }
   let input: unknown;
   try {
@@ -46,7 +58,11 @@ export function parseText<T extends z.ZodType>(file: string, text: string, choos
   } catch (error) {
     throw new BadDocument(file, [error instanceof Error ? error.message : String(error)]);
   }
-  const fail = (problems: Problem[]) => new BadDocument(file, problems.map((problem) => sentence(file, document, lines, problem)));
+  const fail = (problems: Problem[]) =>
+    new BadDocument(
+      file,
+      problems.map((problem) => sentence(file, document, lines, problem)),
+    );
   const schema = choose(input);
   const parsed = schema.safeParse(input);
   if (!parsed.success) throw fail(problemsOf(parsed.error, schema, input));
@@ -73,7 +89,10 @@ function offsetOf(document: Document, path: readonly (string | number)[], atKey:
     const parent = document.getIn(inner.slice(0, -1), true);
     if (isMap(parent)) {
       const pair = parent.items.find((item) => (isScalar(item.key) ? item.key.value : item.key) === key);
-      const node = (atKey && length === path.length ? pair?.key : (pair?.value ?? pair?.key)) as Node | null | undefined;
+      const node = (atKey && length === path.length ? pair?.key : (pair?.value ?? pair?.key)) as
+        | Node
+        | null
+        | undefined;
       if (node?.range) return node.range[0];
       continue;
     }

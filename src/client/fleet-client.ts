@@ -1,13 +1,31 @@
 // What a program can do with a fleet: submit, watch, ask, cancel, retry, claim. All of it is plain Temporal: starts,
 // signals and queries that any other client can send as well.
 
-import { type Client, QueryNotRegisteredError, type WorkflowExecutionStatusName, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
+import {
+  type Client,
+  QueryNotRegisteredError,
+  WorkflowExecutionAlreadyStartedError,
+  type WorkflowExecutionStatusName,
+  WorkflowNotFoundError,
+} from '@temporalio/client';
+import type { z } from 'zod';
 import { type Config, rulesOf } from '../domain/config.js';
-import { controlQueue, coordinatorId, QUERY, SEARCH, SIGNAL, SINGLE, taskName, taskQueue, taskWorkflowId, WORKFLOW, writerId } from '../domain/ids.js';
+import {
+  controlQueue,
+  coordinatorId,
+  QUERY,
+  SEARCH,
+  SIGNAL,
+  SINGLE,
+  taskName,
+  taskQueue,
+  taskWorkflowId,
+  WORKFLOW,
+  writerId,
+} from '../domain/ids.js';
 import type { HandReport, Message } from '../domain/messages.js';
 import type { TaskInput } from '../domain/plan.js';
 import type { Overview, Story, TaskLine } from '../domain/views.js';
-import type { z } from 'zod';
 
 /** A task as it is written in a file, before defaults are filled in. */
 export type TaskSource = z.input<typeof TaskInput>['task'];
@@ -41,7 +59,11 @@ export class FleetClient {
    * Starts every task of a plan; they hold until all have arrived. Throws Refused when one of them was submitted
    * before, after cancelling those that were started here.
    */
-  async submit(plan: string | undefined, tasks: TaskSource[], options: { onStarted?: (id: string) => void } = {}): Promise<string[]> {
+  async submit(
+    plan: string | undefined,
+    tasks: TaskSource[],
+    options: { onStarted?: (id: string) => void } = {},
+  ): Promise<string[]> {
     const planId = plan ?? SINGLE;
     const names = tasks.map((task) => taskName(planId, task.id));
     await this.refuseKnown(names);
@@ -51,15 +73,24 @@ export class FleetClient {
       if (failure !== undefined) return;
       const id = taskName(planId, task.id);
       try {
-        await this.start(id, { fleet: this.fleet, ...(plan === undefined ? {} : { plan: { id: plan, size: tasks.length } }), task });
+        await this.start(id, {
+          fleet: this.fleet,
+          ...(plan === undefined ? {} : { plan: { id: plan, size: tasks.length } }),
+          task,
+        });
         started.push(id);
         options.onStarted?.(id);
       } catch (error) {
-        failure ??= error instanceof WorkflowExecutionAlreadyStartedError ? new Refused(`task ${id} was submitted before`) : error;
+        failure ??=
+          error instanceof WorkflowExecutionAlreadyStartedError
+            ? new Refused(`task ${id} was submitted before`)
+            : error;
       }
     });
     if (failure === undefined) return names;
-    await eachInParallel(started, SUBMIT_PARALLEL, (id) => this.cancel(id, 'its plan could not be submitted as a whole').catch(() => undefined));
+    await eachInParallel(started, SUBMIT_PARALLEL, (id) =>
+      this.cancel(id, 'its plan could not be submitted as a whole').catch(() => undefined),
+    );
     throw failure;
   }
 
@@ -70,11 +101,18 @@ export class FleetClient {
       if (found) known.push(`${name} (${found.state ?? found.status.toLowerCase()})`);
     });
     if (known.length === 0) return;
-    const some = known.sort().slice(0, 5).join(', ') + (known.length > 5 ? ` and ${known.length - 5} more` : '');
-    throw new Refused(`submitted before: ${some}. Give the plan another name, or retry failed and cancelled tasks with \`signalbox retry\``);
+    const some =
+      known.sort().slice(0, 5).join(', ') + (known.length > 5 ? ` and ${known.length - 5} more` : '');
+    throw new Refused(
+      `submitted before: ${some}. Give the plan another name, or retry failed and cancelled tasks with \`signalbox retry\``,
+    );
   }
 
-  private async start(id: string, input: z.input<typeof TaskInput>, reuse: 'REJECT_DUPLICATE' | 'ALLOW_DUPLICATE' = 'REJECT_DUPLICATE'): Promise<void> {
+  private async start(
+    id: string,
+    input: z.input<typeof TaskInput>,
+    reuse: 'REJECT_DUPLICATE' | 'ALLOW_DUPLICATE' = 'REJECT_DUPLICATE',
+  ): Promise<void> {
     const { title, prompt } = input.task;
     await this.client.workflow.start(WORKFLOW.task, {
       workflowId: taskWorkflowId(this.fleet, id),
@@ -102,12 +140,19 @@ export class FleetClient {
 
   private async ask<T>(query: string, ...args: unknown[]): Promise<T> {
     try {
-      return await this.client.withDeadline(Date.now() + 15_000, () => this.coordinator().query<T, unknown[]>(query, ...args));
+      return await this.client.withDeadline(Date.now() + 15_000, () =>
+        this.coordinator().query<T, unknown[]>(query, ...args),
+      );
     } catch (error) {
       if (error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError) {
-        throw new Refused(`fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``);
+        throw new Refused(
+          `fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``,
+        );
       }
-      if (isDeadline(error)) throw new Refused(`the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`);
+      if (isDeadline(error))
+        throw new Refused(
+          `the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`,
+        );
       throw error;
     }
   }
@@ -115,10 +160,18 @@ export class FleetClient {
   /** What Temporal itself knows of a task; undefined when it never was, or is beyond the retention. */
   async describe(id: string): Promise<TaskDescription | undefined> {
     try {
-      const { status, searchAttributes } = await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).describe();
+      const { status, searchAttributes } = await this.client.workflow
+        .getHandle(taskWorkflowId(this.fleet, id))
+        .describe();
       const value = (name: string) => searchAttributes[name]?.[0] as string | undefined;
       const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
-      return { id, status: status.name, ...(state ? { state } : {}), ...(reason ? { reason } : {}), ...(holder ? { holder } : {}) };
+      return {
+        id,
+        status: status.name,
+        ...(state ? { state } : {}),
+        ...(reason ? { reason } : {}),
+        ...(holder ? { holder } : {}),
+      };
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;
       throw error;
@@ -129,19 +182,28 @@ export class FleetClient {
   async cancel(id: string, reason: string, by?: string): Promise<void> {
     const found = await this.describe(id);
     if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
-    if (found.status !== 'RUNNING') throw new Refused(`task ${id} has ended already: ${found.state ?? found.status.toLowerCase()}`);
-    await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).signal(SIGNAL.cancel, { reason, ...(by ? { by } : {}) });
+    if (found.status !== 'RUNNING')
+      throw new Refused(`task ${id} has ended already: ${found.state ?? found.status.toLowerCase()}`);
+    await this.client.workflow
+      .getHandle(taskWorkflowId(this.fleet, id))
+      .signal(SIGNAL.cancel, { reason, ...(by ? { by } : {}) });
   }
 
   /** Starts a failed or cancelled task again, as it was submitted. Throws Refused for any other. */
   async retry(id: string): Promise<void> {
     const found = await this.describe(id);
     if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
-    if (found.status === 'RUNNING') throw new Refused(`task ${id} has not ended: it is ${found.state ?? 'running'}`);
-    if (found.status === 'COMPLETED') throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
+    if (found.status === 'RUNNING')
+      throw new Refused(`task ${id} has not ended: it is ${found.state ?? 'running'}`);
+    if (found.status === 'COMPLETED')
+      throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
     const input = await this.inputOf(id);
     // Its plan was complete once; the new life waits for nobody to arrive.
-    await this.start(id, { ...input, ...(input.plan ? { plan: { id: input.plan.id } } : {}) }, 'ALLOW_DUPLICATE');
+    await this.start(
+      id,
+      { ...input, ...(input.plan ? { plan: { id: input.plan.id } } : {}) },
+      'ALLOW_DUPLICATE',
+    );
   }
 
   private async inputOf(id: string): Promise<z.input<typeof TaskInput>> {
@@ -161,9 +223,12 @@ export class FleetClient {
   async resume(role: string, by?: string): Promise<void> {
     if (!(role in this.config.roles)) throw new Refused(`the fleet has no role "${role}"`);
     try {
-      await this.client.workflow.getHandle(writerId(this.fleet, role)).signal(SIGNAL.resume, by ? { by } : {});
+      await this.client.workflow
+        .getHandle(writerId(this.fleet, role))
+        .signal(SIGNAL.resume, by ? { by } : {});
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError) throw new Refused(`role ${role} has no writer yet, so it is not frozen`);
+      if (error instanceof WorkflowNotFoundError)
+        throw new Refused(`role ${role} has no writer yet, so it is not frozen`);
       throw error;
     }
   }
@@ -183,9 +248,15 @@ export class FleetClient {
   }
 
   /** A person's claim, by name. Resolves when it is granted, queued (with `wait`) or refused. */
-  async claim(claim: Omit<HandReport, 'kind' | 'number'>, options: { timeoutMs?: number } = {}): Promise<TaskLine & { fence?: string }> {
+  async claim(
+    claim: Omit<HandReport, 'kind' | 'number'>,
+    options: { timeoutMs?: number } = {},
+  ): Promise<TaskLine & { fence?: string }> {
     const before = await this.story(claim.id).catch(() => undefined);
-    if (before && before.task.phase !== 'ended') throw new Refused(`${claim.id} holds or waits for a claim already: release it first, or use another name`);
+    if (before && before.task.phase !== 'ended')
+      throw new Refused(
+        `${claim.id} holds or waits for a claim already: release it first, or use another name`,
+      );
     const number = Date.now();
     await this.tell({ kind: 'hand', number, ...claim });
     const end = Date.now() + (options.timeoutMs ?? 30_000);
@@ -193,7 +264,11 @@ export class FleetClient {
       const overview = await this.overview();
       const story = await this.story(claim.id);
       const fresh = story?.decisions.some((decision) => decision.at >= number - 60_000);
-      if (story && fresh && (story.task.phase !== 'held' || (claim.wait && story.task.code !== 'RECOVERING'))) {
+      if (
+        story &&
+        fresh &&
+        (story.task.phase !== 'held' || (claim.wait && story.task.code !== 'RECOVERING'))
+      ) {
         const fence = overview.claims.find((line) => line.holder === claim.id)?.fence;
         return { ...story.task, ...(fence ? { fence } : {}) };
       }
@@ -205,7 +280,8 @@ export class FleetClient {
   /** Gives a person's claim back. Throws Refused when there is none of that name. */
   async release(id: string, by: string): Promise<void> {
     const story = await this.story(id);
-    if (!story || story.task.kind !== 'hand' || story.task.phase === 'ended') throw new Refused(`nobody holds a claim called ${id}`);
+    if (!story || story.task.kind !== 'hand' || story.task.phase === 'ended')
+      throw new Refused(`nobody holds a claim called ${id}`);
     await this.tell({ kind: 'hand', id, number: Date.now(), by, writes: [], lease: 0, wait: false });
     for (let tries = 0; tries < 120; tries++) {
       if ((await this.story(id))?.task.phase === 'ended') return;
@@ -214,7 +290,10 @@ export class FleetClient {
     throw new Refused(`no answer of the coordinator to the release of ${id}`);
   }
 
-  /** Waits until all the tasks have ended; calls back with every overview. Asks the coordinator, not each task. */
+  /**
+   * Waits until all the tasks have ended and their workflows are closed, so that their packets are there too; calls
+   * back with every overview. Asks the coordinator and Temporal's list, not each task.
+   */
   async wait(ids: string[], onOverview?: (overview: Overview) => void): Promise<Map<string, TaskLine>> {
     const ended = new Map<string, TaskLine>();
     const wanted = new Set(ids);
@@ -233,18 +312,36 @@ export class FleetClient {
           if (line) ended.set(id, line);
         });
       }
-      if (ended.size === wanted.size) return ended;
+      if (ended.size === wanted.size && !(await this.anyRunning(wanted))) return ended;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
+  }
+
+  private async anyRunning(wanted: ReadonlySet<string>): Promise<boolean> {
+    const query = `ExecutionStatus = "Running" AND WorkflowType = "${WORKFLOW.task}" AND WorkflowId STARTS_WITH "${this.fleet}/"`;
+    const prefix = taskWorkflowId(this.fleet, '').length;
+    for await (const { workflowId } of this.client.workflow.list({ query }))
+      if (wanted.has(workflowId.slice(prefix))) return true;
+    return false;
   }
 
   /** A task that the coordinator no longer has on record: its workflow knows. */
   private async endedLine(id: string): Promise<TaskLine | undefined> {
     const found = await this.describe(id);
     if (!found || found.status === 'RUNNING') return undefined;
-    const kind = (['landed', 'finished', 'failed', 'cancelled'] as const).find((state) => state === found.state) ?? 'cancelled';
+    const kind =
+      (['landed', 'finished', 'failed', 'cancelled'] as const).find((state) => state === found.state) ??
+      'cancelled';
     const code = found.reason as NonNullable<TaskLine['outcome']>['code'];
-    return { id, kind: 'task', phase: 'ended', attempt: 0, forMs: 0, code, outcome: { kind, code, text: found.reason ?? found.status } };
+    return {
+      id,
+      kind: 'task',
+      phase: 'ended',
+      attempt: 0,
+      forMs: 0,
+      code,
+      outcome: { kind, code, text: found.reason ?? found.status },
+    };
   }
 
   /** Everything that Temporal's list knows of the fleet's tasks: works without a worker. */
@@ -255,7 +352,13 @@ export class FleetClient {
       const value = (name: string) => searchAttributes[name]?.[0] as string | undefined;
       const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
       const id = workflowId.slice(`${this.fleet}/task/`.length);
-      tasks.push({ id, status: status.name, ...(state ? { state } : {}), ...(reason ? { reason } : {}), ...(holder ? { holder } : {}) });
+      tasks.push({
+        id,
+        status: status.name,
+        ...(state ? { state } : {}),
+        ...(reason ? { reason } : {}),
+        ...(holder ? { holder } : {}),
+      });
     }
     return tasks;
   }
@@ -263,9 +366,14 @@ export class FleetClient {
 
 const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
 
-const isDeadline = (error: unknown): boolean => /deadline|DEADLINE|timed? ?out|CANCELLED/i.test(String((error as { cause?: unknown })?.cause ?? error));
+const isDeadline = (error: unknown): boolean =>
+  /deadline|DEADLINE|timed? ?out|CANCELLED/i.test(String((error as { cause?: unknown })?.cause ?? error));
 
-async function eachInParallel<T>(items: readonly T[], hands: number, work: (item: T) => Promise<void>): Promise<void> {
+async function eachInParallel<T>(
+  items: readonly T[],
+  hands: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
   const queue = items.values();
   const workers = Array.from({ length: Math.min(hands, items.length) }, async () => {
     for (const item of queue) await work(item);

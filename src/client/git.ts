@@ -31,7 +31,8 @@ export class GitError extends Error {
 
 const FIXED_ENVIRONMENT: Readonly<Record<string, string>> = {
   GIT_NO_REPLACE_OBJECTS: '1',
-  GIT_GRAFT_FILE: '/dev/null',
+  // Not /dev/null: git remarks on every grafts file that exists.
+  GIT_GRAFT_FILE: '/dev/null/none',
   GIT_CONFIG_NOSYSTEM: '1',
   GIT_CONFIG_GLOBAL: '/dev/null',
   GIT_ATTR_NOSYSTEM: '1',

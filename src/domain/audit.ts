@@ -36,16 +36,28 @@ function outcomes({ submitted, packets }: AuditInput): string[] {
       .filter((task) => !lives.has(task))
       .map((task) => `${task} has no change packet, so no outcome`),
     ...packets
+      .filter((packet, i) => packets.findIndex((other) => sameLife(packet, other)) !== i)
+      .map((packet) => `${packet.task} has more than one outcome`),
+    ...packets
       .filter((packet) => !packet.outcome.code)
       .map((packet) => `${packet.task} ended without a reason code`),
   ];
 }
 
-/** From the first grant to the release, in sequence numbers of the coordinator. */
-function holding(packet: Packet): [number, number] | undefined {
-  const granted = packet.decisions.find((decision) => decision.verdict === 'run');
+const sameLife = (a: Packet, b: Packet): boolean => a.task === b.task && a.life === b.life;
+
+/** From a grant to the release, in sequence numbers of the coordinator: a claim that was lost is granted anew. */
+function holdings(packet: Packet): [number, number][] {
+  const spans: [number, number][] = [];
+  let from: number | undefined;
+  for (const { verdict, code, seq } of packet.decisions) {
+    if (verdict === 'run') from ??= seq;
+    if (from === undefined || (code !== 'CLAIM_EXPIRED' && code !== 'CLAIM_LOST')) continue;
+    spans.push([from, seq]);
+    from = undefined;
+  }
   const last = packet.decisions.at(-1);
-  return granted && last ? [granted.seq, last.seq] : undefined;
+  return from === undefined || !last ? spans : [...spans, [from, last.seq]];
 }
 
 /** Sequence numbers start again with a coordinator that lost its state; only times compare across that. */
@@ -58,11 +70,11 @@ function comparable(a: Packet, b: Packet): boolean {
 function exclusion(packets: Packet[]): string[] {
   const writers = packets
     .filter((packet) => packet.role && packet.attempts.length > 0)
-    .map((packet) => ({ packet, held: holding(packet), patterns: packet.writes.map(parsePattern) }));
+    .map((packet) => ({ packet, held: holdings(packet), patterns: packet.writes.map(parsePattern) }));
   const found: string[] = [];
   for (const [i, a] of writers.entries()) {
     for (const b of writers.slice(i + 1)) {
-      if (!a.held || !b.held || a.held[1] < b.held[0] || b.held[1] < a.held[0]) continue;
+      if (!a.held.some((x) => b.held.some((y) => x[0] <= y[1] && y[0] <= x[1]))) continue;
       if (!comparable(a.packet, b.packet)) continue;
       const clash = a.patterns.some((x) => b.patterns.some((y) => overlaps(x, y)));
       if (clash) found.push(`${a.packet.task} and ${b.packet.task} held overlapping claims at the same time`);
@@ -71,22 +83,23 @@ function exclusion(packets: Packet[]): string[] {
   return found;
 }
 
-/** Invariant 3: a task runs only when all it waits for has landed or finished. */
+/** Invariant 3: a task runs only when all it waits for has landed or finished, be it in a second life. */
 function order(packets: Packet[]): string[] {
-  const byTask = new Map(packets.map((packet) => [packet.task, packet]));
+  const lives = new Map<string, Packet[]>();
+  for (const packet of packets) lives.set(packet.task, [...(lives.get(packet.task) ?? []), packet]);
   return packets.flatMap((packet) => {
     const ran = packet.decisions.find((decision) => decision.verdict === 'run');
     if (!ran) return [];
     return packet.after.flatMap((edge) => {
-      const upstream = byTask.get(edge.task);
-      if (!upstream) return [];
-      if (upstream.outcome.kind !== 'landed' && upstream.outcome.kind !== 'finished') {
-        return [`${packet.task} ran though ${edge.task} was ${upstream.outcome.kind}`];
-      }
-      const ended = upstream.decisions.at(-1);
-      return ended && comparable(packet, upstream) && ended.seq > ran.seq
-        ? [`${packet.task} ran before ${edge.task} had ended`]
-        : [];
+      const upstream = lives.get(edge.task) ?? [];
+      const good = upstream.filter(({ outcome }) => outcome.kind === 'landed' || outcome.kind === 'finished');
+      const last = upstream.at(-1);
+      if (last && good.length === 0)
+        return [`${packet.task} ran though ${edge.task} was ${last.outcome.kind}`];
+      const before = good.every(
+        (life) => comparable(packet, life) && (life.decisions.at(-1)?.seq ?? 0) > ran.seq,
+      );
+      return last && before ? [`${packet.task} ran before ${edge.task} had ended`] : [];
     });
   });
 }

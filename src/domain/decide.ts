@@ -176,9 +176,10 @@ function joinPlan(state: State, report: TaskReport, now: number): void {
   const { id, size } = report.plan;
   let plan = state.plans.get(id);
   if (!plan) {
-    plan = { id, complete: false, lookedUp: 0, ...(size === undefined ? {} : { size }) };
+    const until = now + state.rules.planTimeout;
+    plan = { id, complete: false, until, lookedUp: 0, ...(size === undefined ? {} : { size }) };
     state.plans.set(id, plan);
-    state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'plan', id });
+    state.deadlines.push({ at: until, kind: 'plan', id });
     if (state.recovered && size !== undefined && size > 1) state.due.lookups.add(`plan:${id}`);
   }
   completePlan(state, id, size === undefined || report.at !== 'waiting' || report.attempt > 1);
@@ -244,9 +245,8 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
     const lost = { holder: overlap.holder, path: overlap.ours };
     if (report.at === 'stopped' && result?.kind === 'commits' && task.facts.role) {
       // It may have been handed over, and may have landed: its writer knows.
-      const taken = land(state, task, task.facts.role, result, now);
-      task.ordered = true;
       task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence: lost };
+      const taken = land(state, task, task.facts.role, result, now);
       return [...taken, record(state, task, 'retry', 'CLAIM_LOST', lost, now)];
     }
     if (dead) return fail(state, task, 'CLAIM_LOST', lost, false, true, now);
@@ -256,15 +256,12 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
   task.holds = true;
   task.leaseUntil = now + state.rules.lease;
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
-  const taken = report.at === 'stopped' ? stopped(state, task, report, now) : [];
-  if (taken.some(({ verdict }) => verdict === 'land')) {
-    // The earlier coordinator may have handed it over: only the writer can withdraw it.
-    task.ordered = true;
-    // From now on it must believe no other.
-    state.due.standings.add(task.id);
-  }
-  return taken;
+  return report.at === 'stopped' ? stopped(state, task, report, now) : [];
 }
+
+/** Granted by an earlier coordinator, which may have handed it over to the writer: only that can withdraw it. */
+const inherited = (state: State, task: TaskRecord): boolean =>
+  task.fence !== undefined && task.fence.epoch < state.epoch;
 
 /** The attempt is over, and nobody had asked for that. */
 function stopped(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
@@ -294,11 +291,12 @@ function land(
   task.phase = 'landing';
   task.since = now;
   task.result = result;
+  if (inherited(state, task)) task.ordered = true;
   addTo(state.landing, role, task.id);
   state.due.orders.add(role);
   const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
-  // The task knows that it lands; no message is owed.
-  state.due.standings.delete(task.id);
+  // The task knows that it lands; no message is owed, unless it has to learn whom to believe from now on.
+  if (!inherited(state, task)) state.due.standings.delete(task.id);
   const issue = task.facts.issue;
   const known = issue === undefined ? undefined : state.issues.get(issue);
   if (issue === undefined || !known || !landingOnHold(state, task)) return [taken];
@@ -307,7 +305,10 @@ function land(
 
 /** The agent was told to end and has ended. Whatever it brought stays under its attempt's ref and does not land. */
 function stoppedOnDemand(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
-  const dead = report.result?.dead === true;
+  const { result } = report;
+  const dead = result?.dead === true;
+  if (result?.kind === 'commits' && task.facts.role && inherited(state, task))
+    return land(state, task, task.facts.role, result, now);
   const { verdict, code, evidence } = task.stop ?? {
     verdict: 'cancel',
     code: 'CANCELLED_BY_REQUEST' as const,
@@ -583,7 +584,9 @@ function onRules(state: State, rules: Rules, now: number): Taken[] {
     if (task.kind === 'task' && task.phase === 'held' && !task.holds)
       task.repository = repositoryOf(rules, task.facts);
   for (const key of [...state.watchers.keys()]) {
-    if (key === 'rules' || key === 'ceiling' || key.startsWith('slots:')) wake(state, key);
+    // A slot more is found by settle, in turn; a role that is no more is not.
+    const role = key.startsWith('slots:') ? key.slice('slots:'.length) : undefined;
+    if (key === 'rules' || (role !== undefined && !Object.hasOwn(rules.roles, role))) wake(state, key);
   }
   return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
 }
@@ -720,15 +723,24 @@ function expireLease(state: State, task: TaskRecord, leaseUntil: number, now: nu
     return [stop(state, task, 'retry', 'CLAIM_EXPIRED', {}, now)];
   }
   if (task.phase === 'stopping') {
-    if (leaseUntil + rules.lockDelay <= now) release(state, task);
-    else deadlines.push({ at: leaseUntil + rules.lockDelay, kind: 'lease', id: task.id });
+    if (leaseUntil + rules.lockDelay <= now) return letLapse(state, task, now);
+    deadlines.push({ at: leaseUntil + rules.lockDelay, kind: 'lease', id: task.id });
   }
   return [];
 }
 
+/** The claims of a task whose agent should have ended and was not heard of. Written down, unless that is why it was stopped. */
+function letLapse(state: State, task: TaskRecord, now: number): Taken[] {
+  const { stop: why, holds } = task;
+  release(state, task);
+  return holds && why && why.code !== 'CLAIM_EXPIRED'
+    ? [record(state, task, why.verdict, 'CLAIM_EXPIRED', {}, now)]
+    : [];
+}
+
 function expirePlan(state: State, id: string, now: number): Taken[] {
   const plan = state.plans.get(id);
-  if (!plan || plan.complete) return [];
+  if (!plan || plan.complete || plan.until > now) return [];
   const members = [...(state.members.get(id) ?? [])].flatMap((task) => state.tasks.get(task) ?? []);
   const last = Math.max(...members.filter((task) => task.phase === 'held').map((task) => task.since));
   // Nobody waits. Who arrives later begins to wait anew.
@@ -737,7 +749,8 @@ function expirePlan(state: State, id: string, now: number): Taken[] {
     return [];
   }
   if (last + state.rules.planTimeout > now) {
-    state.deadlines.push({ at: last + state.rules.planTimeout, kind: 'plan', id });
+    plan.until = last + state.rules.planTimeout;
+    state.deadlines.push({ at: plan.until, kind: 'plan', id });
     return [];
   }
   const evidence = { arrived: arrivedOf(state, id), size: plan.size ?? 0 };

@@ -195,4 +195,11 @@ export interface RulesReport {
   rules: Rules;
 }
 
-export type Message = RulesReport | GoneReport | TaskReport | WriterReport | HandReport | IssueReport | WorkerReport;
+export type Message =
+  | RulesReport
+  | GoneReport
+  | TaskReport
+  | WriterReport
+  | HandReport
+  | IssueReport
+  | WorkerReport;

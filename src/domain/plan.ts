@@ -186,7 +186,7 @@ export function checkAgainst(
 
 /** The name of the kind of agent a task gets: its own, the only one, or `default`. */
 export function agentKind(config: Config, agent: string | undefined): string | undefined {
-  if (agent !== undefined) return agent in config.agents ? agent : undefined;
+  if (agent !== undefined) return Object.hasOwn(config.agents, agent) ? agent : undefined;
   const names = Object.keys(config.agents);
   return names.length === 1 ? names[0] : names.find((name) => name === 'default');
 }

@@ -13,7 +13,7 @@ export interface Problem {
   atKey?: boolean;
 }
 
-/** The nearest of the candidates by edit distance (Levenshtein), when it is near enough to be a slip. */
+/** The nearest of the candidates by edit distance (Levenshtein, and two letters swapped count as one slip), when it is near enough to be a slip. */
 export function didYouMean(word: string, candidates: readonly string[]): string | undefined {
   const near = candidates
     .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
@@ -22,13 +22,23 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
 }
 
 function editDistance(a: string, b: string): number {
+  let above: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const turned = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      next.push(
+        Math.min(
+          swap,
+          (row[j] ?? 0) + 1,
+          (next[j - 1] ?? 0) + 1,
+          turned ? (above[j - 2] ?? 0) + 1 : Infinity,
+        ),
+      );
     }
+    above = row;
     row = next;
   }
   return row[b.length] ?? 0;

@@ -67,6 +67,8 @@ export interface PlanRecord {
   id: string;
   size?: number;
   complete: boolean;
+  /** When to look whether it still waits for tasks, in milliseconds. */
+  until: number;
   /** Members seen by an earlier coordinator that this one never heard of. */
   lookedUp: number;
 }
@@ -224,7 +226,8 @@ export function restore(carried: CarriedState): State {
     state.ready.delete(id);
     addTo(state.watchers, hold.on, id);
   }
-  for (const plan of carried.plans) state.deadlines.push({ at: 0, kind: 'plan', id: plan.id });
+  for (const plan of carried.plans)
+    if (!plan.complete) state.deadlines.push({ at: plan.until, kind: 'plan', id: plan.id });
   if (carried.recovery) state.deadlines.push({ at: carried.recovery.until, kind: 'recovery', id: '' });
   return state;
 }

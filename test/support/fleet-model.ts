@@ -10,9 +10,11 @@
 //   taken off its orders.
 
 import fc from 'fast-check';
+import type { AuditInput } from '../../src/domain/audit.js';
 import type { Rules } from '../../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
 import { compareFences, type Fence, fenceText, sameFence } from '../../src/domain/fence.js';
+import type { LedgerEntry } from '../../src/domain/ledger.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -30,7 +32,7 @@ import type {
 import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
 import { carry, freshState, restore, type State, type TaskRecord } from '../../src/domain/state.js';
 import { landingId, type Taken } from '../../src/domain/transitions.js';
-import { standingOf, takeOrders } from '../../src/domain/views.js';
+import { packetOf, standingOf, takeOrders } from '../../src/domain/views.js';
 
 export const RULES: Rules = {
   fleet: 'f',
@@ -242,6 +244,8 @@ export class Fleet {
   readonly taken: Taken[] = [];
   /** Rises when a coordinator starts without state. */
   line = 0;
+  /** With what the present coordinator started. */
+  born = { rules: RULES, now: 1_000_000 };
   private rules = RULES;
   private submitted = 0;
   private lives = 0;
@@ -264,59 +268,80 @@ export class Fleet {
   perform(op: Op): void {
     switch (op.do) {
       case 'submit':
-        return this.submit();
+        this.submit();
+        break;
       case 'announce':
-        return this.announce();
+        this.announce();
+        break;
       case 'sweep':
-        return this.sweep();
+        this.sweep();
+        break;
       case 'flush':
-        return this.flush();
+        this.flush();
+        break;
       case 'carry':
         this.state = restore(copy(carry(this.state)));
-        return this.check([]);
+        this.check([]);
+        break;
       case 'renew':
-        return this.renew();
+        this.renew();
+        break;
       case 'restart':
-        return this.restart();
+        this.restart();
+        break;
       case 'survey':
-        return this.survey();
+        this.survey();
+        break;
       case 'settle':
-        return this.settle();
+        this.settle();
+        break;
       case 'deliver':
-        return this.deliverOne(op.pick, op.fate);
+        this.deliverOne(op.pick, op.fate);
+        break;
       case 'pass':
-        return this.pass(op.ms);
+        this.pass(op.ms);
+        break;
       case 'agent':
-        return this.endAgent(at(this.runningTasks(), op.pick), op.how, op.dead);
+        this.endAgent(at(this.runningTasks(), op.pick), op.how, op.dead);
+        break;
       case 'write':
-        return this.write(at(this.openOrders(), op.pick), op.how);
+        this.write(at(this.openOrders(), op.pick), op.how);
+        break;
       case 'thaw':
-        return this.thaw(at([...this.writers.values()], op.pick));
+        this.thaw(at([...this.writers.values()], op.pick));
+        break;
       case 'kill writer':
-        return this.newWriter(at(Object.keys(this.rules.roles), op.pick) ?? 'dev');
+        this.newWriter(at(Object.keys(this.rules.roles), op.pick) ?? 'dev');
+        break;
       case 'cancel':
-        return this.cancel(at(this.live(), op.pick));
+        this.cancel(at(this.live(), op.pick));
+        break;
       case 'terminate':
-        return this.terminate(at(this.live(), op.pick), op.again);
+        this.terminate(at(this.live(), op.pick), op.again);
+        break;
       case 'see dead':
-        return this.seeDead(at(this.agents, op.pick));
+        this.seeDead(at(this.agents, op.pick));
+        break;
       case 'issue':
-        return this.send({
+        this.send({
           kind: 'issue',
           key: at(ISSUES, op.pick) ?? '',
           state: op.state,
           number: ++this.counters,
         });
+        break;
       case 'rules':
         this.rules = {
           ...RULES,
           ceiling: op.ceiling,
           issues: { closed: 'cancel', paused: op.pausedGoes ? 'go' : 'hold' },
         };
-        return this.tell({ kind: 'rules', rules: this.rules });
+        this.tell({ kind: 'rules', rules: this.rules });
+        break;
       case 'claim':
       case 'release':
-        return this.hand(op.pick, op.do === 'claim', op.wait);
+        this.hand(op.pick, op.do === 'claim', op.wait);
+        break;
     }
   }
 
@@ -446,6 +471,8 @@ export class Fleet {
     this.grantedHere.clear();
     this.state = freshState(this.rules, this.now);
     this.steps.length = 0;
+    this.taken.length = 0;
+    this.born = { rules: this.rules, now: this.now };
     // What the earlier one said at the very end is lost with it, or was heard before: an outcome that comes when the
     // next coordinator has already heard the task again is a story of two truths that nobody can mend.
     this.network = this.network.filter((letter) => letter.to !== 'task' || letter.standing.phase !== 'ended');
@@ -468,8 +495,14 @@ export class Fleet {
   }
 
   private deliver(letter: Letter): void {
-    if (letter.to === 'task') return this.hear(letter.id, letter.standing, letter.leaseEnd);
-    if (letter.to === 'writer') return this.obey(letter.role, letter.orders);
+    if (letter.to === 'task') {
+      this.hear(letter.id, letter.standing, letter.leaseEnd);
+      return;
+    }
+    if (letter.to === 'writer') {
+      this.obey(letter.role, letter.orders);
+      return;
+    }
     if (letter.line !== undefined && letter.line !== this.line) return;
     const { event, sentAt } = letter;
     if (event.kind === 'worker' && sentAt !== undefined) {
@@ -484,7 +517,6 @@ export class Fleet {
   /** Feeds decide, checks what it did, and sends what is due as the coordinator's workflow does. */
   tell(event: Event): void {
     this.steps.push({ event: copy(event), now: this.now });
-    const before = this.exempt();
     const taken = decide(this.state, copy(event), this.now);
     this.taken.push(...taken);
     for (const { code, task, verdict } of taken) {
@@ -492,15 +524,13 @@ export class Fleet {
       if (verdict === 'retry' && (code === 'CLAIM_EXPIRED' || code === 'CLAIM_LOST') && fence)
         this.expired.add(fenceText(fence));
     }
-    this.check(taken, before);
+    this.check(taken);
     this.drain();
   }
 
-  private exempt = (): number => this.expired.size;
-
   private drain(): void {
     const { due } = this.state;
-    for (const id of due.standings) this.state_(id);
+    for (const id of due.standings) this.sendStanding(id);
     due.standings.clear();
     if (!this.state.recovery) {
       for (const role of due.orders) {
@@ -514,7 +544,7 @@ export class Fleet {
     due.packets.clear();
   }
 
-  private state_(id: string): void {
+  private sendStanding(id: string): void {
     this.steps.push({ standing: id });
     const standing = standingOf(this.state, id);
     const record = this.state.tasks.get(id);
@@ -530,7 +560,7 @@ export class Fleet {
   private flush(): void {
     const ids = [...this.state.due.lazy];
     this.state.due.lazy.clear();
-    for (const id of ids) this.state_(id);
+    for (const id of ids) this.sendStanding(id);
   }
 
   private lookUp(name: string): void {
@@ -564,9 +594,14 @@ export class Fleet {
     if (told && (standing.epoch - told.epoch || standing.number - told.number) <= 0) return;
     task.told = { epoch: standing.epoch, number: standing.number };
     const { fence } = standing;
-    if (standing.phase === 'ended') return this.close(task, standing.outcome);
-    if (standing.phase === 'running' && fence && (!task.fence || compareFences(fence, task.fence) > 0))
-      return this.startAgent(task, fence, standing.attempt, leaseEnd);
+    if (standing.phase === 'ended') {
+      this.close(task, standing.outcome);
+      return;
+    }
+    if (standing.phase === 'running' && fence && (!task.fence || compareFences(fence, task.fence) > 0)) {
+      this.startAgent(task, fence, standing.attempt, leaseEnd);
+      return;
+    }
     if (standing.phase === 'stopping' && fence) {
       if (sameFence(fence, task.fence)) task.stopping = task.at === 'running';
       else if (!task.fence || compareFences(fence, task.fence) > 0) {
@@ -645,9 +680,18 @@ export class Fleet {
       text: 'no',
       ...(final ? { final } : {}),
     });
-    if (how === 7) return this.stopped(task, bad('AGENT_FAILED', false));
-    if (how === 8) return this.stopped(task, bad('NO_COMMITS', true));
-    if (how === 9) return this.stopped(task, bad('WORKER_LOST', false));
+    if (how === 7) {
+      this.stopped(task, bad('AGENT_FAILED', false));
+      return;
+    }
+    if (how === 8) {
+      this.stopped(task, bad('NO_COMMITS', true));
+      return;
+    }
+    if (how === 9) {
+      this.stopped(task, bad('WORKER_LOST', false));
+      return;
+    }
     this.stopped(task, good);
   }
 
@@ -807,7 +851,7 @@ export class Fleet {
 
   // ---- checking
 
-  private check(taken: Taken[], _before = 0): void {
+  private check(taken: Taken[]): void {
     for (const one of taken) if (one.verdict === 'run') this.checkGrant(one.task, one);
     this.checkOutcomes();
     this.checkExclusion();
@@ -963,6 +1007,33 @@ export class Fleet {
     if (state.landing.size > 0) throw new Broken('landings are still open');
     if (state.watchers.size > 0) throw new Broken('something still watches');
     for (const task of this.tasks.values()) this.checkTruth(task);
+  }
+
+  /** What the audit is given after a run: a packet for each life that has ended, and the ledger. */
+  auditInput(): AuditInput {
+    const packets = [...this.state.tasks.keys()].flatMap((id) => {
+      const packet = packetOf(this.state, id);
+      if (!packet) return [];
+      const fences = this.agents.filter((agent) => agent.task === packet.task && agent.life === packet.life);
+      const attempts = fences.map(({ fence }, i) => ({ attempt: i + 1, fence, started: '' }));
+      return [{ ...packet, attempts }];
+    });
+    const entries = [...this.ledger].filter(([, { result }]) => result.kind === 'landed');
+    const ledger = entries.map(([landing, { result, task }], i) => ({
+      number: i + 1,
+      kind: 'landed' as const,
+      landing,
+      task,
+      fence: this.agents.find((agent) => landing === `${agent.task}#${fenceText(agent.fence)}`)?.fence,
+      from: '',
+      to: result.kind === 'landed' ? result.commit : '',
+    })) as LedgerEntry[];
+    const maxRunning = Object.fromEntries(
+      Object.entries(this.rules.roles).map(([role, rule]) => [role, rule.maxRunning]),
+    );
+    // A workflow that was terminated before it could say a word is known to nobody.
+    const submitted = [...this.tasks.values()].filter((task) => !task.terminated).map((task) => task.id);
+    return { submitted, packets, ledger, ceiling: 4, maxRunning };
   }
 
   /** Outcome and ledger tell the same story of a task's life. */

@@ -1,11 +1,11 @@
 // The agent of a replay task: a program of its own, run in its workstation, a clone without a checkout.
 // It guarantees that the clone's HEAD becomes a commit that makes exactly the change of one commit of the real
-// repository (SIGNALBOX_REPLAY_SOURCE, SIGNALBOX_REPLAY_COMMIT), byte for byte, with its author, dates and message;
-// or that HEAD stays and stderr says why. It never touches an index or a working tree: attributes, line endings,
-// filters and LFS do not matter. SIGNALBOX_REPLAY_WORK_MS is how long it pretends to think before.
+// repository, byte for byte, with its author, dates and message; or that HEAD stays and stderr says why. It never
+// touches an index or a working tree: attributes, line endings, filters and LFS do not matter. Its arguments are the
+// real repository and how many milliseconds it pretends to think; its prompt is the commit's id.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GitError, git, gitPipe, gitText } from './git.js';
+import { GitError, git, gitPipe, gitText } from '../../client/git.js';
 import { type Change, readChanges } from './history.js';
 import { composeCommit, editHead } from './tree.js';
 
@@ -15,12 +15,12 @@ const MAX_LOOSE = 200;
 const IDENTITY = { GIT_COMMITTER_NAME: 'signalbox replay', GIT_COMMITTER_EMAIL: 'replay@signalbox.invalid' };
 
 async function main(): Promise<void> {
-  const source = setting('SIGNALBOX_REPLAY_SOURCE');
-  const commit = setting('SIGNALBOX_REPLAY_COMMIT');
-  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(commit))
-    throw new Error('SIGNALBOX_REPLAY_COMMIT is not an object id');
-  const workMs = Number(process.env.SIGNALBOX_REPLAY_WORK_MS ?? '0');
-  if (!(workMs >= 0)) throw new Error('SIGNALBOX_REPLAY_WORK_MS is not a number of milliseconds');
+  const [source, workText = '0'] = process.argv.slice(2);
+  const commit = process.env.SIGNALBOX_PROMPT ?? '';
+  if (!source) throw new Error('the first argument has to be the real repository');
+  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(commit)) throw new Error('the prompt is not the id of a commit');
+  const workMs = Number(workText);
+  if (!(workMs >= 0)) throw new Error('the second argument is not a number of milliseconds');
   if (workMs > 0) await sleep(workMs);
   const [changes, original] = await Promise.all([
     readChanges(source, [commit]).then((all) => all.get(commit) ?? []),
@@ -31,12 +31,6 @@ async function main(): Promise<void> {
   const made = await writeCommit(clone, composeCommit(original, edited));
   await git(clone, ['update-ref', '-m', `replay ${commit}`, 'HEAD', made, edited.parent], { env: IDENTITY });
   process.stdout.write(`replayed ${commit} as ${made}: ${changes.length} changed paths\n`);
-}
-
-function setting(name: string): string {
-  const value = process.env[name];
-  if (value === undefined || value === '') throw new Error(`${name} is not set`);
-  return value;
 }
 
 async function copyBlobs(source: string, clone: string, changes: readonly Change[]): Promise<void> {

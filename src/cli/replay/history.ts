@@ -4,7 +4,7 @@
 // is there; and that submodule changes, unknown ranges and broken repositories are refused with a clear message.
 // A fixed number of processes, whatever the number of commits.
 
-import { GitError, git, gitText } from './git.js';
+import { GitError, git, gitText } from '../../client/git.js';
 
 export interface Change {
   path: Buffer;

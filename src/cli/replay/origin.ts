@@ -4,7 +4,7 @@
 
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { GitError, git, gitPipe, gitText } from './git.js';
+import { GitError, git, gitPipe, gitText } from '../../client/git.js';
 import { type History, showPath } from './history.js';
 
 const MAX_DIFFERING = 100;

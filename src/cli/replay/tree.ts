@@ -3,7 +3,7 @@
 // that directories no change touches keep their object; and that nothing but the touched paths differs afterwards.
 // Costs two processes and the directories on the way to the touched paths, however large the tree.
 
-import { GitDialogue } from './git.js';
+import { GitDialogue } from '../../client/git.js';
 import { type Change, showPath } from './history.js';
 
 interface Entry {

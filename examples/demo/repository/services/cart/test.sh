@@ -1,0 +1,3 @@
+set -eu
+cd "$(dirname "$0")"
+test "$(sh count.sh 10 20)" = 2

@@ -1,0 +1,79 @@
+import { Command } from 'commander';
+import { parseDuration } from '../domain/durations.js';
+import { NAME } from '../domain/ids.js';
+import { BadPattern, parsePattern } from '../domain/paths.js';
+import { didYouMean } from '../domain/problems.js';
+import { BadInput, type CommonOptions, EXIT, me, print, withFleet } from './context.js';
+
+/** What claims of persons are called among the holders. */
+export const handName = (name: string): string => `hand/${name}`;
+
+interface ClaimOptions extends CommonOptions {
+  name: string;
+  for: string;
+  note?: string;
+  repository?: string;
+  wait?: boolean;
+}
+
+export const claimCommand = (): Command =>
+  new Command('claim')
+    .description('Claim paths for a person, or for an agent that Signalbox did not launch.')
+    .argument('<path...>', 'files, directories, or `:(glob)` with `*` and `**`')
+    .option('--name <name>', 'what to call the claim; release takes the same', me())
+    .option('--for <duration>', 'how long it holds unless released', '2h')
+    .option('--note <text>', 'what it is for')
+    .option('--repository <name>', "the repository; the fleet's first one when left out")
+    .option('--wait', 'queue for the paths rather than be refused')
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  signalbox claim services/billing --for 45m --note "hotfix by hand"\n  signalbox claim docs README.md --name editor --wait',
+    )
+    .action(async (paths: string[], options: ClaimOptions) => {
+      const lease = parseDuration(options.for);
+      if (lease === undefined)
+        throw new BadInput(`--for ${options.for}: expected a duration such as "30m" or "2h"`);
+      if (!NAME.test(options.name))
+        throw new BadInput(`--name ${options.name}: expected letters, digits, ".", "_" and "-"`);
+      const problems = paths.flatMap((path) => problemWith(path) ?? []);
+      if (problems.length > 0) throw new BadInput(problems.join('\n'));
+      await withFleet(options, async ({ signalbox, fleet }) => {
+        const names = Object.keys(fleet.config.repositories);
+        if (options.repository !== undefined && !names.includes(options.repository)) {
+          const near = didYouMean(options.repository, names);
+          throw new BadInput(
+            `the fleet has no repository "${options.repository}"; ${near ? `did you mean "${near}"?` : `there are: ${names.join(', ')}`}`,
+          );
+        }
+        const id = handName(options.name);
+        const { note, repository } = options;
+        const result = await signalbox.claim({
+          id,
+          by: me(),
+          writes: paths,
+          lease,
+          wait: options.wait === true,
+          ...(note ? { note } : {}),
+          ...(repository ? { repository } : {}),
+        });
+        print(options, result, () => {
+          if (result.phase === 'running')
+            return `${id} holds ${paths.join(', ')} for ${options.for}, fence ${result.fence}\ngive it back with: signalbox release ${options.name}`;
+          if (result.phase === 'held')
+            return `${id} waits: ${result.why}\ngive up with: signalbox release ${options.name}`;
+          return `refused: ${result.outcome?.text ?? result.why}`;
+        });
+        if (result.phase === 'ended') process.exitCode = EXIT.refused;
+      });
+    });
+
+function problemWith(path: string): string | undefined {
+  try {
+    parsePattern(path);
+    return undefined;
+  } catch (error) {
+    if (error instanceof BadPattern) return `claim ${JSON.stringify(path)}: ${error.message}`;
+    throw error;
+  }
+}

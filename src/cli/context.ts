@@ -1,0 +1,87 @@
+// What commands share: the fleet at hand, its server, how results and errors are printed, and the exit codes.
+
+import { userInfo } from 'node:os';
+import type { Client } from '@temporalio/client';
+import { type Fleet, NoConfig, readFleet } from '../client/config.js';
+import { connect, findServer, NoServer, type ServerAddress } from '../client/connection.js';
+import { BadDocument } from '../client/documents.js';
+import { FleetClient, Refused } from '../client/fleet-client.js';
+import { SINGLE, taskName } from '../domain/ids.js';
+import { clean } from '../domain/packet.js';
+
+export const EXIT = {
+  ok: 0,
+  /** What was asked for was done, and did not turn out well: a task failed, trees differ. */
+  failed: 1,
+  /** Wrong usage or bad input; nothing was done. */
+  usage: 2,
+  /** Refused: submitted before, path held, unknown task. Nothing was done. */
+  refused: 3,
+  /** No server, or no worker that answers. */
+  unreachable: 4,
+} as const;
+
+export interface CommonOptions {
+  config?: string;
+  json?: boolean;
+}
+
+export interface Session {
+  fleet: Fleet;
+  server: ServerAddress;
+  client: Client;
+  signalbox: FleetClient;
+}
+
+/** Opens the fleet and its server, does the work, and closes the connection whatever happens. */
+export async function withFleet<T>(
+  options: CommonOptions,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const fleet = await readFleet(options.config);
+  const server = await findServer(fleet.home);
+  const client = await connect(server);
+  try {
+    return await work({ fleet, server, client, signalbox: new FleetClient(client, fleet.config) });
+  } finally {
+    await client.connection.close();
+  }
+}
+
+/** Prints a result: one JSON document with --json, else lines for people, with control characters made visible. */
+export function print(options: { json?: boolean }, value: unknown, text: () => string): void {
+  if (options.json) process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+  else process.stdout.write(`${clean(text()).trimEnd()}\n`);
+}
+
+/** Prints what went wrong and gives the exit code that says what kind it was. */
+export function report(error: unknown, json: boolean): number {
+  const message = error instanceof Error ? error.message : String(error);
+  const code =
+    error instanceof BadDocument || error instanceof NoConfig || error instanceof BadInput
+      ? EXIT.usage
+      : error instanceof Refused
+        ? EXIT.refused
+        : error instanceof NoServer
+          ? EXIT.unreachable
+          : EXIT.failed;
+  if (json) process.stdout.write(`${JSON.stringify({ error: message, exitCode: code })}\n`);
+  process.stderr.write(`signalbox: ${clean(message)}\n`);
+  if (code === EXIT.failed && process.env.SIGNALBOX_DEBUG && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
+  return code;
+}
+
+/** An argument or a file that cannot be accepted. */
+export class BadInput extends Error {}
+
+/** "plan/task" as it is, "task" as one that was submitted on its own. */
+export const fullName = (task: string): string => (task.includes('/') ? task : taskName(SINGLE, task));
+
+export const me = (): string => {
+  try {
+    return userInfo().username;
+  } catch {
+    return 'unknown';
+  }
+};

@@ -1,0 +1,47 @@
+// The processes of the demo's agents: Signalbox marks each with the folder it works for.
+
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+
+const MARKER = 'SIGNALBOX_WORKSTATION=';
+
+/** Processes of agents, verify and deploy commands that work below the folder. */
+export function agentsBelow(dir: string): number[] {
+  return process.platform === 'linux' ? markedBelow(dir) : namedBelow(dir);
+}
+
+function markedBelow(dir: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        return `\0${readFileSync(`/proc/${name}/environ`, 'utf8')}`.includes(`\0${MARKER}${dir}/`);
+      } catch {
+        // It has ended, or it is somebody else's.
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+/** Without /proc: those whose command line names a file of theirs, as that of the demo's scripts does. */
+function namedBelow(dir: string): number[] {
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,args='], { encoding: 'utf8' }).split('\n');
+  return lines
+    .filter((line) => line.includes(`${dir}/.signalbox/workstations/`))
+    .map((line) => Number.parseInt(line, 10));
+}
+
+/** For a worker that could not end its agents itself any more. */
+export async function endAgents(dir: string): Promise<void> {
+  for (let left = agentsBelow(dir); left.length > 0; left = agentsBelow(dir)) {
+    for (const pid of left) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended meanwhile.
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+// The command line. Each command has a file of its own, which registers it here.
+
+import { realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Command, CommanderError } from 'commander';
+import { cancelCommand } from './cancel.js';
+import { claimCommand } from './claim.js';
+import { claimsCommand } from './claims.js';
+import { EXIT, report } from './context.js';
+import { demoCommand } from './demo.js';
+import { initCommand } from './init.js';
+import { issueCommand } from './issue.js';
+import { logCommand } from './log.js';
+import { packetCommand } from './packet.js';
+import { releaseCommand } from './release.js';
+import { replayCommand } from './replay/command.js';
+import { resumeCommand } from './resume.js';
+import { retryCommand } from './retry.js';
+import { schemaCommand } from './schema.js';
+import { statusCommand } from './status.js';
+import { submitCommand } from './submit.js';
+import { upCommand } from './up.js';
+import { whyCommand } from './why.js';
+import { workerCommand } from './worker.js';
+
+const EXIT_CODES = `
+Exit codes:
+  0  done, and it turned out well
+  1  done, and it did not: a task failed or was cancelled, trees differ, an invariant was violated
+  2  wrong usage or bad input; nothing was done
+  3  refused: submitted before, path held, unknown task; nothing was done
+  4  no Temporal server, or it does not answer`;
+
+export function program(): Command {
+  const signalbox = new Command('signalbox')
+    .description('Runs a fleet of coding agents on shared repositories without lost work.')
+    .version('0.1.0')
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText('after', EXIT_CODES)
+    .exitOverride();
+  const commands = [
+    initCommand,
+    upCommand,
+    workerCommand,
+    submitCommand,
+    statusCommand,
+    whyCommand,
+    claimsCommand,
+    claimCommand,
+    releaseCommand,
+    logCommand,
+    cancelCommand,
+    retryCommand,
+    issueCommand,
+    packetCommand,
+    resumeCommand,
+    replayCommand,
+    schemaCommand,
+    demoCommand,
+  ];
+  for (const command of commands) {
+    const made = command();
+    made.option('--json', 'print one JSON document instead of text').exitOverride();
+    made.addHelpText('after', EXIT_CODES);
+    signalbox.addCommand(made);
+  }
+  return signalbox;
+}
+
+async function main(argv: string[]): Promise<void> {
+  try {
+    await program().parseAsync(argv);
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    else process.exitCode = report(error, argv.includes('--json'));
+  }
+}
+
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
+  await main(process.argv);

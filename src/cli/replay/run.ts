@@ -1,0 +1,181 @@
+// One run of a replay: an origin, a fleet made for it, a worker under supervision, the plan, and the comparison.
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { readFleet } from '../../client/config.js';
+import { connect, type ServerAddress } from '../../client/connection.js';
+import { FleetClient, Refused, type TaskSource } from '../../client/fleet-client.js';
+import { readLedger, readPackets } from '../../client/records.js';
+import { audit } from '../../domain/audit.js';
+import type { Packet } from '../../domain/packet.js';
+import type { Overview } from '../../domain/views.js';
+import { superviseWorker } from '../supervise.js';
+import type { History } from './history.js';
+import { compareTrees, makeOrigin } from './origin.js';
+import { replayTasks } from './plan.js';
+
+export interface ReplayJob {
+  source: string;
+  history: History;
+  agents: number;
+  workMs: number;
+  /** Where the bare repository is made. */
+  origin: string;
+  /** A folder of its own for everything else. */
+  dir: string;
+  server: ServerAddress;
+  log: (line: string) => void;
+  interrupted: Promise<never>;
+}
+
+export interface ReplayResult {
+  agents: number;
+  tasks: number;
+  landed: number;
+  refused: { task: string; why: string }[];
+  /** The longest that a task was held, from its arrival to its first grant. */
+  longestWaitMs: number;
+  wallMs: number;
+  treeEqual: boolean;
+  differing: string[];
+  violations: string[];
+  /** Agents at once, as the coordinator granted them. */
+  mostAtOnce: number;
+  /** Worker processes that it took. */
+  workers: number;
+}
+
+const BRANCH = 'main';
+const ROLE = 'replay';
+const PLAN = 'replay';
+const PROGRESS_MS = 2_000;
+
+export async function replayOnce(job: ReplayJob): Promise<ReplayResult> {
+  const { source, history, origin, dir, server, log } = job;
+  await mkdir(dir, { recursive: true });
+  await makeOrigin(source, history, origin, BRANCH);
+  const config = join(dir, 'signalbox.yaml');
+  await writeFile(config, stringify(configFor(job)));
+  const fleet = await readFleet(config);
+  const client = await connect(server);
+  let workers = 1;
+  const worker = await superviseWorker({
+    config,
+    logFile: join(dir, 'worker.log'),
+    env: { TEMPORAL_ADDRESS: server.connection.address ?? '', TEMPORAL_NAMESPACE: server.namespace },
+    log: (line) => {
+      if (line.endsWith('runs')) workers += 1;
+      log(line);
+    },
+  });
+  log(`${job.agents} agents, worker ${worker.pid}, log ${join(dir, 'worker.log')}`);
+  try {
+    const signalbox = new FleetClient(client, fleet.config);
+    const began = Date.now();
+    const work = async () => {
+      const ids = await submit(signalbox, history);
+      await signalbox.wait(ids, progress(ids.length, log));
+      return ids;
+    };
+    const submitted = await Promise.race([work(), job.interrupted]);
+    const wallMs = Date.now() - began;
+    const [packets, ledger] = [await readPackets(fleet), await readLedger(origin, BRANCH)];
+    const { equal, differing } = await compareTrees(origin, BRANCH, source, history.endTree);
+    const { ceiling } = fleet.config;
+    const violations = audit({ submitted, packets, ledger, ceiling, maxRunning: { [ROLE]: ceiling } });
+    return {
+      ...figures(submitted, packets),
+      agents: job.agents,
+      wallMs,
+      treeEqual: equal,
+      differing,
+      violations,
+      workers,
+    };
+  } finally {
+    await worker.stop();
+    await client.connection.close();
+  }
+}
+
+function configFor({ source, agents, workMs, origin }: ReplayJob): object {
+  const agent = fileURLToPath(new URL('./agent.js', import.meta.url));
+  return {
+    fleet: `replay-${process.pid}-${Date.now().toString(36)}`,
+    repositories: { real: { url: origin, branch: BRANCH } },
+    roles: { [ROLE]: { resources: ['branch:real'] } },
+    agents: { replay: { command: [process.execPath, agent, source, String(workMs)], checkout: false } },
+    ceiling: agents,
+    lockDelay: '1s',
+    retry: { attempts: 3, backoff: '1s' },
+  };
+}
+
+async function submit(signalbox: FleetClient, history: History): Promise<string[]> {
+  const tasks: TaskSource[] = replayTasks(history, { plan: PLAN }).map(
+    ({ id, title, writes, after, commit }) => ({ id, title, prompt: commit, role: ROLE, writes, after }),
+  );
+  try {
+    return await signalbox.submit(PLAN, tasks);
+  } catch (error) {
+    throw error instanceof Refused
+      ? error
+      : new Error(
+          `the plan could not be submitted: ${error instanceof Error ? error.message : String(error)}`,
+        );
+  }
+}
+
+function progress(total: number, log: (line: string) => void): (overview: Overview) => void {
+  let last = 0;
+  return ({ tasks, running, ceiling, recovering }) => {
+    if (Date.now() - last < PROGRESS_MS) return;
+    last = Date.now();
+    const count = (phase: string) => tasks.filter((line) => line.phase === phase).length;
+    log(
+      `${tasks.length} of ${total} tasks known: ${count('ended')} ended, ${running} of at most ${ceiling} run, ${count('landing')} landing, ${count('held')} held${recovering ? '; recovering' : ''}`,
+    );
+  };
+}
+
+function figures(
+  submitted: string[],
+  packets: Packet[],
+): Pick<ReplayResult, 'tasks' | 'landed' | 'refused' | 'longestWaitMs' | 'mostAtOnce'> {
+  const waits = packets.map(({ decisions }) => {
+    const granted = decisions.find((decision) => decision.verdict === 'run')?.at;
+    const first = decisions[0]?.at;
+    return granted === undefined || first === undefined ? 0 : granted - first;
+  });
+  const changes = packets
+    .flatMap(({ decisions }) =>
+      decisions.flatMap(({ verdict, at, evidence }) =>
+        verdict === 'run'
+          ? [[at, 1]]
+          : verdict === 'land' || verdict === 'end' || evidence.duration !== undefined
+            ? [[at, -1]]
+            : [],
+      ),
+    )
+    .sort(([a = 0, x = 0], [b = 0, y = 0]) => a - b || x - y);
+  let running = 0;
+  let mostAtOnce = 0;
+  for (const [, change = 0] of changes) {
+    running = Math.max(0, running + change);
+    mostAtOnce = Math.max(mostAtOnce, running);
+  }
+  const landed = packets.filter((packet) => packet.outcome.kind === 'landed');
+  const done = new Set(landed.map((packet) => packet.task));
+  const why = new Map(packets.map((packet) => [packet.task, packet.outcome.text]));
+  return {
+    tasks: submitted.length,
+    landed: done.size,
+    refused: submitted
+      .filter((task) => !done.has(task))
+      .map((task) => ({ task, why: why.get(task) ?? 'no change packet' })),
+    longestWaitMs: Math.max(0, ...waits),
+    mostAtOnce,
+  };
+}

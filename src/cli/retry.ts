@@ -1,0 +1,16 @@
+import { Command } from 'commander';
+import { type CommonOptions, fullName, print, withFleet } from './context.js';
+
+export const retryCommand = (): Command =>
+  new Command('retry')
+    .description('Start failed or cancelled tasks again, as they were submitted.')
+    .argument('<task...>', 'plan/task, or the id of a task submitted on its own; upstream ones first')
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText('after', '\nExample:\n  signalbox retry spring/migration spring/billing')
+    .action(async (tasks: string[], options: CommonOptions) => {
+      await withFleet(options, async ({ signalbox }) => {
+        const ids = tasks.map(fullName);
+        for (const id of ids) await signalbox.retry(id);
+        print(options, { retried: ids }, () => ids.map((id) => `${id} starts again`).join('\n'));
+      });
+    });

@@ -1,0 +1,61 @@
+import { Command } from 'commander';
+import { Refused, type TaskDescription } from '../client/fleet-client.js';
+import { formatDuration } from '../domain/durations.js';
+import type { Overview } from '../domain/views.js';
+import { type CommonOptions, print, withFleet } from './context.js';
+import { stateOf } from './progress.js';
+import { table } from './table.js';
+
+export const statusCommand = (): Command =>
+  new Command('status')
+    .description('Show every task: who runs, who waits, for whom and since when.')
+    .option('--all', 'ended tasks too, all that Temporal still lists')
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText('after', '\nExamples:\n  signalbox status\n  signalbox status --all --json')
+    .action(async (options: CommonOptions & { all?: boolean }) => {
+      await withFleet(options, async ({ signalbox }) => {
+        let overview: Overview | undefined;
+        let trouble: string | undefined;
+        try {
+          overview = await signalbox.overview();
+        } catch (error) {
+          if (!(error instanceof Refused)) throw error;
+          trouble = error.message;
+        }
+        if (!overview || options.all) {
+          const tasks = await signalbox.list();
+          print(options, { ...(overview ?? {}), tasks, ...(trouble ? { trouble } : {}) }, () =>
+            [...(trouble ? [trouble] : []), listed(tasks)].join('\n'),
+          );
+          return;
+        }
+        const known = overview;
+        print(options, known, () => shown(known));
+      });
+    });
+
+function shown(overview: Overview): string {
+  const { running, ceiling, recovering, roles, tasks } = overview;
+  const lines = [
+    `fleet ${overview.fleet}: ${running} of at most ${ceiling} agents run${recovering ? '; recovering: waiting until every live task has announced itself' : ''}`,
+  ];
+  for (const { role, landing, frozen } of roles)
+    if (landing > 0 || frozen)
+      lines.push(`role ${role}: ${landing} landing${frozen ? `, FROZEN: ${frozen}` : ''}`);
+  if (tasks.length === 0) return [...lines, 'no tasks'].join('\n');
+  const rows = tasks.map((line) => [line.id, stateOf(line), formatDuration(line.forMs), line.why ?? '']);
+  return [...lines, table(['TASK', 'STATE', 'FOR', 'WHY'], rows)].join('\n');
+}
+
+const listed = (tasks: TaskDescription[]): string =>
+  tasks.length === 0
+    ? 'no tasks'
+    : table(
+        ['TASK', 'STATE', 'REASON', 'HOLDER'],
+        tasks.map(({ id, state, status, reason, holder }) => [
+          id,
+          state ?? status.toLowerCase(),
+          reason ?? '',
+          holder ?? '',
+        ]),
+      );

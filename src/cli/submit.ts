@@ -1,0 +1,78 @@
+import { Command } from 'commander';
+import { readFleet } from '../client/config.js';
+import { Refused } from '../client/fleet-client.js';
+import type { TaskLine } from '../domain/views.js';
+import { type CommonOptions, EXIT, print, withFleet } from './context.js';
+import { liveProgress, stateOf } from './progress.js';
+import { readSubmission, type Submission } from './submissions.js';
+import { table } from './table.js';
+
+interface SubmitOptions extends CommonOptions {
+  wait?: boolean;
+  watch?: boolean;
+}
+
+export const submitCommand = (): Command =>
+  new Command('submit')
+    .description(
+      'Submit plans or tasks. All files are checked before anything starts; a plan starts when all of it has arrived.',
+    )
+    .argument('<file...>', 'YAML or JSON: a plan (with `tasks`) or a single task')
+    .option('--wait', 'wait until every task has ended; exit code 1 unless all landed or finished')
+    .option('--watch', 'as --wait, with live progress')
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  signalbox submit plan.yaml --watch\n  signalbox submit fix-typo.yaml --wait --json',
+    )
+    .action(async (files: string[], options: SubmitOptions) => {
+      const submissions = await readAll(files, options);
+      await withFleet(options, async ({ signalbox, server }) => {
+        const ids: string[] = [];
+        for (const { plan, tasks } of submissions) {
+          if (plan === undefined)
+            for (const task of tasks) ids.push(...(await signalbox.submit(undefined, [task])));
+          else ids.push(...(await signalbox.submit(plan, tasks)));
+        }
+        if (!options.wait && !options.watch) {
+          print(options, { submitted: ids }, () =>
+            [
+              `submitted ${ids.length} task${ids.length === 1 ? '' : 's'}: ${ids.slice(0, 10).join(', ')}${ids.length > 10 ? ', …' : ''}`,
+              ...(server.uiUrl ? [`watch at ${server.uiUrl}`] : []),
+            ].join('\n'),
+          );
+          return;
+        }
+        const progress = options.watch && !options.json ? liveProgress(ids) : undefined;
+        const ended = await signalbox.wait(ids, (overview) => progress?.show(overview));
+        progress?.end();
+        const lines = ids.flatMap((id) => ended.get(id) ?? []);
+        print(options, { tasks: lines }, () =>
+          table(
+            ['TASK', 'OUTCOME', 'WHY'],
+            lines.map((line) => [line.id, stateOf(line), line.outcome?.text ?? '']),
+          ),
+        );
+        if (!lines.every(endedWell)) process.exitCode = EXIT.failed;
+      });
+    });
+
+export const endedWell = (line: TaskLine): boolean =>
+  line.outcome?.kind === 'landed' || line.outcome?.kind === 'finished';
+
+async function readAll(files: string[], options: SubmitOptions): Promise<Submission[]> {
+  const { config } = await readFleet(options.config);
+  const results = await Promise.allSettled(files.map((file) => readSubmission(file, config)));
+  const failures = results.flatMap((result) =>
+    result.status === 'rejected' ? [result.reason as unknown] : [],
+  );
+  if (failures.length === 1) throw failures[0];
+  for (const failure of failures.slice(0, -1))
+    process.stderr.write(`signalbox: ${failure instanceof Error ? failure.message : String(failure)}\n`);
+  if (failures.length > 0) throw failures.at(-1);
+  const submissions = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const names = submissions.map(({ plan, tasks }) => plan ?? `single/${tasks[0]?.id}`);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new Refused(`"${twice}" is in two of the files`);
+  return submissions;
+}

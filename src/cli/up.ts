@@ -1,0 +1,112 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { startTemporalServer, type TemporalServer } from '../../worker/temporal-server.js';
+import { readFleet } from '../client/config.js';
+import { givenServer, type ServerAddress, type ServerNote, serverNoteFile } from '../client/connection.js';
+import { BadInput, type CommonOptions } from './context.js';
+import { superviseWorker } from './supervise.js';
+
+interface UpOptions extends CommonOptions {
+  port?: string;
+  uiPort?: string;
+}
+
+export const upCommand = (): Command =>
+  new Command('up')
+    .description(
+      'Run everything: a Temporal server with its Web UI and a database on disk, and a worker. Ctrl-C stops both.',
+    )
+    .option('--port <port>', "the server's port; a free one when left out")
+    .option('--ui-port <port>', "the Web UI's port; a free one when left out")
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText(
+      'after',
+      '\nWith TEMPORAL_ADDRESS, or a profile in temporal.toml, that server is used and none is started.\n\nExamples:\n  signalbox up\n  TEMPORAL_ADDRESS=temporal.internal:7233 signalbox up',
+    )
+    .action(async (options: UpOptions) => {
+      const fleet = await readFleet(options.config);
+      const log = (line: string) => process.stderr.write(`${line}\n`);
+      await mkdir(fleet.home, { recursive: true });
+      const given = givenServer();
+      const server = given ? undefined : await startOwnServer(fleet.home, options, log);
+      const stopping = new Promise<void>((resolve) => {
+        process.once('SIGINT', resolve);
+        process.once('SIGTERM', resolve);
+      });
+      try {
+        const worker = await superviseWorker({
+          config: fleet.file,
+          logFile: join(fleet.home, 'worker.log'),
+          log,
+        });
+        announce(options, {
+          given,
+          server,
+          fleet: fleet.config.fleet,
+          worker: worker.pid,
+          log: join(fleet.home, 'worker.log'),
+        });
+        await stopping;
+        log('stopping: agents are ended and their tasks handed back');
+        await worker.stop();
+      } finally {
+        await rm(serverNoteFile(fleet.home), { force: true });
+        await server?.stop();
+      }
+    });
+
+async function startOwnServer(
+  home: string,
+  options: UpOptions,
+  log: (line: string) => void,
+): Promise<TemporalServer> {
+  const [port, uiPort] = [portOf('--port', options.port), portOf('--ui-port', options.uiPort)];
+  const server = await startTemporalServer({
+    dbFile: join(home, 'temporal.db'),
+    logFile: join(home, 'temporal.log'),
+    ...(port === undefined ? {} : { port }),
+    ...(uiPort === undefined ? {} : { uiPort }),
+    log,
+  });
+  const { address, namespace, uiUrl } = server;
+  const note: ServerNote = { address, namespace, pid: process.pid, ...(uiUrl ? { uiUrl } : {}) };
+  await writeFile(serverNoteFile(home), `${JSON.stringify(note)}\n`);
+  return server;
+}
+
+function portOf(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new BadInput(`${flag} ${text}: expected a port, 1 to 65535`);
+  return port;
+}
+
+function announce(
+  options: UpOptions,
+  up: {
+    given: ServerAddress | undefined;
+    server: TemporalServer | undefined;
+    fleet: string;
+    worker: number | undefined;
+    log: string;
+  },
+): void {
+  const address = up.given?.connection.address ?? up.server?.address;
+  const uiUrl = up.server?.uiUrl;
+  if (options.json) {
+    process.stdout.write(
+      `${JSON.stringify({ fleet: up.fleet, address, uiUrl, worker: up.worker, pid: process.pid })}\n`,
+    );
+    return;
+  }
+  const lines = [
+    `fleet ${up.fleet} is up`,
+    `  Temporal  ${address} (${up.given ? `from ${up.given.source}` : 'started here, database on disk'})`,
+    ...(uiUrl ? [`  Web UI    ${uiUrl}`] : []),
+    `  worker    ${up.worker}, its log in ${up.log}`,
+    'Ctrl-C stops it. In another terminal: signalbox submit plan.yaml --watch',
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}

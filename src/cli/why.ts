@@ -1,0 +1,44 @@
+import { Command } from 'commander';
+import { Refused } from '../client/fleet-client.js';
+import { readPackets } from '../client/records.js';
+import { formatDuration } from '../domain/durations.js';
+import { printDecision } from '../domain/packet.js';
+import { type CommonOptions, fullName, print, withFleet } from './context.js';
+import { stateOf } from './progress.js';
+
+export const whyCommand = (): Command =>
+  new Command('why')
+    .description('Tell the story of a task: every decision about it, in order, and what it waits for now.')
+    .argument('<task>', 'plan/task, or the id of a task submitted on its own')
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText('after', '\nExample:\n  signalbox why spring/billing')
+    .action(async (task: string, options: CommonOptions) => {
+      await withFleet(options, async ({ signalbox, fleet }) => {
+        const id = fullName(task);
+        const story = await signalbox.story(id).catch((error: unknown) => {
+          if (error instanceof Refused) return undefined;
+          throw error;
+        });
+        if (story && story.decisions.length > 0) {
+          const { task: line, decisions, waiting } = story;
+          print(options, story, () =>
+            [
+              `${line.id} is ${stateOf(line)}, for ${formatDuration(line.forMs)}: ${line.why ?? ''} [${line.code}]`,
+              ...decisions.map(printDecision),
+              ...(waiting.length > 0 ? [`behind it wait: ${waiting.join(', ')}`] : []),
+            ].join('\n'),
+          );
+          return;
+        }
+        // Long ended, or no worker runs: the packet tells the same.
+        const packet = (await readPackets(fleet, id)).at(-1);
+        if (!packet)
+          throw new Refused(`no task ${id} in fleet ${fleet.config.fleet}, and no change packet of it`);
+        print(options, packet, () =>
+          [
+            `${id} ${packet.outcome.kind}: ${packet.outcome.text} [${packet.outcome.code}]`,
+            ...packet.decisions.map(printDecision),
+          ].join('\n'),
+        );
+      });
+    });

@@ -1,0 +1,50 @@
+import { Command } from 'commander';
+import { startWorker } from '../../worker/worker.js';
+import { readFleet } from '../client/config.js';
+import { connect, findServer } from '../client/connection.js';
+import type { CommonOptions } from './context.js';
+
+export const workerCommand = (): Command =>
+  new Command('worker')
+    .description(
+      'Run a worker: the coordinator, the writers and the agents of this host. Ctrl-C ends its agents and stops it.',
+    )
+    .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
+    .addHelpText('after', '\nExample:\n  TEMPORAL_ADDRESS=temporal.internal:7233 signalbox worker')
+    .action(async (options: CommonOptions) => {
+      const fleet = await readFleet(options.config);
+      const server = await findServer(fleet.home);
+      // Says at once, and clearly, when there is no server.
+      await (await connect(server)).connection.close();
+      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+      const { config, home } = fleet;
+      const worker = await startWorker({
+        config,
+        home,
+        connection: server.connection,
+        namespace: server.namespace,
+        log,
+      });
+      if (options.json)
+        process.stdout.write(
+          `${JSON.stringify({ ready: true, pid: process.pid, fleet: config.fleet, address: server.connection.address })}\n`,
+        );
+      else
+        log(
+          `worker ${process.pid} of fleet ${config.fleet} polls ${server.connection.address} (from ${server.source})`,
+        );
+      let asked = 0;
+      const stop = () => {
+        asked += 1;
+        if (asked > 1) process.exit(1);
+        log('stopping: agents are ended and their tasks handed back');
+        void worker.stop();
+      };
+      process.on('SIGINT', stop);
+      process.on('SIGTERM', stop);
+      // Under a supervisor: it is told when this worker polls, and this worker ends with it.
+      process.on('disconnect', stop);
+      process.send?.('ready');
+      await worker.done;
+      process.exit(0);
+    });

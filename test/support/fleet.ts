@@ -1,0 +1,225 @@
+// The smallest real fleet: a bare origin, a signalbox.yaml, and workers as processes of their own, like a user's.
+
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { Worker } from '@temporalio/worker';
+import { inject } from 'vitest';
+import { stringify } from 'yaml';
+import { type Fleet, readFleet } from '../../src/client/config.js';
+import { connect } from '../../src/client/connection.js';
+import { FleetClient, type TaskSource } from '../../src/client/fleet-client.js';
+import { readLedger, readPackets } from '../../src/client/records.js';
+import { audit } from '../../src/domain/audit.js';
+import { coordinatorId, taskWorkflowId } from '../../src/domain/ids.js';
+import type { TaskLine } from '../../src/domain/views.js';
+
+export const MAIN = resolve('dist/src/cli/main.js');
+
+/** Configuration over a small default; the agent `sh` runs its prompt as a script. */
+export interface FleetOptions {
+  config?: Record<string, unknown>;
+  role?: Record<string, unknown>;
+  agents?: Record<string, unknown>;
+  files?: Record<string, string>;
+}
+
+let count = 0;
+
+export class TestFleet {
+  readonly dir = mkdtempSync(join(tmpdir(), 'signalbox-test-'));
+  readonly origin = join(this.dir, 'origin.git');
+  readonly configFile = join(this.dir, 'signalbox.yaml');
+  readonly name = `t${process.pid}-${Date.now().toString(36)}-${count++}`;
+  readonly address = inject('temporal');
+  readonly workers: ChildProcess[] = [];
+  signalbox!: FleetClient;
+  fleet!: Fleet;
+
+  static async start(options: FleetOptions = {}, worker = true): Promise<TestFleet> {
+    const fleet = new TestFleet();
+    await fleet.open(options);
+    if (worker) await fleet.startWorker();
+    return fleet;
+  }
+
+  private async open({ config = {}, role = {}, agents = {}, files = {} }: FleetOptions): Promise<void> {
+    this.git(['init', '-q', '--bare', '-b', 'main', this.origin]);
+    this.push({ 'README.md': 'seed\n', ...files }, 'seed');
+    const settings = {
+      fleet: this.name,
+      repositories: { app: { url: './origin.git' } },
+      roles: { main: { resources: ['branch:app'], ...role } },
+      agents: { sh: { command: ['sh', '-c', 'exec sh "$SIGNALBOX_PROMPT_FILE"'] }, ...agents },
+      lockDelay: '1s',
+      retry: { attempts: 1, backoff: '200ms' },
+      ...config,
+    };
+    writeFileSync(this.configFile, stringify(settings));
+    this.fleet = await readFleet(this.configFile);
+    const client = await connect({
+      connection: { address: this.address },
+      namespace: 'default',
+      source: 'the tests',
+    });
+    this.signalbox = new FleetClient(client, this.fleet.config);
+  }
+
+  /** A commit on main by somebody outside the fleet. Gives its id. */
+  push(files: Record<string, string>, message: string): string {
+    const clone = mkdtempSync(join(this.dir, 'person-'));
+    this.git(['clone', '-q', this.origin, clone]);
+    this.git(['-C', clone, 'checkout', '-q', '-B', 'main']);
+    for (const [path, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(clone, path)), { recursive: true });
+      writeFileSync(join(clone, path), text);
+    }
+    this.git(['-C', clone, 'add', '-A']);
+    this.git([
+      '-C',
+      clone,
+      '-c',
+      'user.name=Person',
+      '-c',
+      'user.email=person@example.com',
+      'commit',
+      '-qm',
+      message,
+    ]);
+    this.git(['-C', clone, 'push', '-q', 'origin', 'main']);
+    const id = this.git(['-C', clone, 'rev-parse', 'HEAD']);
+    rmSync(clone, { recursive: true });
+    return id;
+  }
+
+  git(args: string[]): string {
+    const env = { ...process.env, GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' };
+    return execFileSync('git', args, { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] }).trim();
+  }
+
+  /** A file on the shared branch. */
+  file(path: string): string {
+    return this.git(['-C', this.origin, 'show', `main:${path}`]);
+  }
+
+  get env(): NodeJS.ProcessEnv {
+    return { ...process.env, TEMPORAL_ADDRESS: this.address, TEMPORAL_NAMESPACE: 'default' };
+  }
+
+  /** Resolves when the worker polls. */
+  async startWorker(): Promise<ChildProcess> {
+    const worker = spawn(process.execPath, [MAIN, 'worker', '--config', this.configFile], {
+      env: this.env,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    this.workers.push(worker);
+    let said = '';
+    const hear = (chunk: Buffer) => {
+      said += chunk;
+      if (process.env.SIGNALBOX_TEST_LOG) process.stderr.write(chunk);
+    };
+    worker.stdout?.on('data', hear);
+    worker.stderr?.on('data', hear);
+    await new Promise<void>((ready, failed) => {
+      worker.once('message', () => ready());
+      worker.once('exit', (code) => failed(new Error(`the worker ended (${code}): ${said}`)));
+    });
+    return worker;
+  }
+
+  /** Ends a worker by the signal and waits until it is gone. */
+  async kill(worker: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+    if (worker.exitCode !== null || worker.signalCode !== null) return;
+    const gone = new Promise((resolve) => worker.once('exit', resolve));
+    worker.kill(signal);
+    await gone;
+  }
+
+  submit(plan: string, tasks: TaskSource[]): Promise<string[]> {
+    return this.signalbox.submit(plan, tasks);
+  }
+
+  /** Submits and waits; outcomes by the task's id within the plan. */
+  async run(plan: string, tasks: TaskSource[]): Promise<Record<string, TaskLine>> {
+    const ids = await this.submit(plan, tasks);
+    return byShortId(await this.signalbox.wait(ids));
+  }
+
+  async until<T>(
+    what: string,
+    look: () => Promise<T | undefined | false> | T | undefined | false,
+    ms = 60_000,
+  ): Promise<T> {
+    const end = Date.now() + ms;
+    for (;;) {
+      const found = await look();
+      if (found) return found;
+      if (Date.now() > end) throw new Error(`still waiting for: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  phase(id: string, phase: string): Promise<TaskLine> {
+    return this.until(`${id} to be ${phase}`, async () => {
+      const overview = await this.signalbox.overview().catch(() => undefined);
+      return overview?.tasks.find((line) => line.id === id && line.phase === phase);
+    });
+  }
+
+  /** The invariants, checked on packets and ledger. */
+  async violations(submitted: string[]): Promise<string[]> {
+    const { config } = this.fleet;
+    const [packets, ledger] = [await readPackets(this.fleet), await readLedger(this.origin, 'main')];
+    return audit({
+      submitted,
+      packets,
+      ledger,
+      ceiling: config.ceiling,
+      maxRunning: { main: config.roles.main?.maxRunning ?? config.ceiling },
+    });
+  }
+
+  /** Replays every run of the workflows against the built bundle: fails on any difference. */
+  async replayHistories(tasks: string[]): Promise<number> {
+    const bundle = { codePath: resolve('dist/workflow-bundle.js') };
+    let replayed = 0;
+    const ids = [
+      coordinatorId(this.name),
+      `${this.name}/writer/main`,
+      ...tasks.map((task) => taskWorkflowId(this.name, task)),
+    ];
+    const { client } = this.signalbox;
+    for (const workflowId of ids) {
+      for await (const { runId } of client.workflow.list({ query: `WorkflowId = "${workflowId}"` })) {
+        const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+        await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflowId);
+        replayed += 1;
+      }
+    }
+    return replayed;
+  }
+
+  /** Every fleet is stopped, its endless workflows ended, its folder removed. */
+  async stop(): Promise<void> {
+    for (const worker of this.workers) await this.kill(worker, 'SIGTERM');
+    const { client } = this.signalbox;
+    for await (const { workflowId } of client.workflow.list({
+      query: `ExecutionStatus = "Running" AND WorkflowId STARTS_WITH "${this.name}/"`,
+    })) {
+      await client.workflow
+        .getHandle(workflowId)
+        .terminate('the test is over')
+        .catch(() => undefined);
+    }
+    await client.connection.close();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+export const byShortId = (lines: Map<string, TaskLine>): Record<string, TaskLine> =>
+  Object.fromEntries([...lines].map(([id, line]) => [id.slice(id.indexOf('/') + 1), line]));
+
+/** A script that changes one file and commits. */
+export const edit = (path: string, text: string, before = ''): string =>
+  `${before}\nmkdir -p "$(dirname '${path}')"\nprintf '%s\\n' '${text}' >> '${path}'\ngit add -A && git commit -qm 'edit ${path}'`;

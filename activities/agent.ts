@@ -118,35 +118,33 @@ async function attempt(
     ? roleRepository(role)
     : (input.repository ?? Object.keys(host.config.repositories)[0] ?? '');
   const dir = workstationDir(host.home, input.task, input.fence);
-  let mirror: Mirror;
-  let station: Workstation;
-  try {
-    mirror = mirrorOf(host, repository);
-    const base = await mirror.refresh();
-    station = await makeWorkstation(dir, mirror, {
-      base,
-      checkout: agent.checkout,
-      prompt: input.prompt,
-      agent: kind,
-    });
-  } catch (error) {
-    await removeWorkstation(dir);
-    return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
-  }
+  // First of all, before anything can be left behind: whoever comes after a dead worker must find this attempt.
   const note = {
     task: input.task,
     repository,
     fence: input.fence,
-    base: station.base,
     checkout: agent.checkout,
     token: Buffer.from(activityInfo().taskToken).toString('base64'),
     worker: host.self,
   };
   await writeRecord(dir, note);
+  let mirror: Mirror;
+  let station: Workstation;
+  try {
+    mirror = mirrorOf(host, repository);
+    const base = await mirror.refresh();
+    const { checkout } = agent;
+    station = await makeWorkstation(dir, mirror, { base, checkout, prompt: input.prompt, agent: kind });
+  } catch (error) {
+    await removeWorkstation(dir);
+    return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
+  }
+  const { base } = station;
+  await writeRecord(dir, { ...note, base });
   const timeout = input.timeout ?? agent.timeout;
   const limit = AbortSignal.timeout(timeout);
   const end = await runInStation(host, input, agent, station, AbortSignal.any([stop, limit]), (pid) =>
-    writeRecord(dir, { ...note, leader: identityOf(pid) }),
+    writeRecord(dir, { ...note, base, leader: identityOf(pid) }),
   );
   if (end.exitCode !== undefined) record.exitCode = end.exitCode;
   if (end.signal !== undefined) record.signal = end.signal;

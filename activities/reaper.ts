@@ -84,6 +84,7 @@ async function endStrays(host: Host): Promise<void> {
 
 async function keepWork(host: Host, dir: string, record: WorkstationRecord): Promise<void> {
   const clone = join(dir, 'clone');
+  if (record.base === undefined) return await removeWorkstation(dir);
   try {
     const mirror = mirrorOf(host, record.repository);
     await mirror.open();

@@ -30,7 +30,8 @@ export interface WorkstationRecord {
   task: string;
   repository: string;
   fence: Fence;
-  base: string;
+  /** Absent until the clone is made. */
+  base?: string;
   checkout: boolean;
   /** The activity's task token, base64. */
   token: string;

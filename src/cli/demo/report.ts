@@ -4,9 +4,7 @@ import { clean, type Packet, printPacket } from '../../domain/packet.js';
 import { table } from '../table.js';
 import { type Evidence, type Finding, landingOf, shortName } from './checks.js';
 import type { Stage } from './stage.js';
-
-/** Change packets that are shown in full. */
-const IN_FULL = ['cart-coupons', 'wishlist'];
+import { ISSUE } from './world.js';
 
 export interface Ending {
   stage: Stage;
@@ -45,7 +43,7 @@ export function asText(ending: Ending): string {
       : []),
     ...section(`The page as the public sees it, ${stage.shopUrl}`, textOf(evidence.page)),
     ...section('Change packets, in short', short(packets)),
-    ...IN_FULL.flatMap((id) => {
+    ...inFull(evidence).flatMap((id) => {
       const packet = evidence.packets.get(id);
       return packet
         ? section(`Change packet of ${id}, in full`, printPacket(packet).trimEnd().split('\n'))
@@ -90,6 +88,14 @@ function landed(evidence: Evidence): string[] {
 }
 
 const reportOf = (packet: Packet): string => packet.attempts.at(-1)?.report?.trim().split('\n')[0] ?? '';
+
+/** The two most telling packets: of the cart's tasks the one that was held, and of the task that was cancelled. */
+const inFull = ({ packets }: Evidence): string[] => [
+  ['cart-totals', 'cart-coupons'].find((id) =>
+    packets.get(id)?.decisions.some(({ code }) => code === 'PATH_HELD'),
+  ) ?? 'cart-coupons',
+  'wishlist',
+];
 
 /** As people wrote them down: upstream tasks stand before those that wait for them. */
 const inPlanOrder = ({ submitted, packets }: Evidence): Packet[] =>
@@ -157,11 +163,12 @@ export function lookRound(stage: Stage, cli: string): string {
     `  fleet     ${fleet.file}`,
     `  origin    ${origin}`,
     `  logs      ${fleet.home}/worker.log, ${fleet.home}/logs`,
-    'Try in another terminal:',
+    'Try in another terminal, from this folder:',
     command('status'),
     command('why demo/cart-coupons'),
     command('packet demo/banner'),
     command('log demo/detector'),
+    command(`issue ${ISSUE} --state open`),
     command('retry demo/wishlist'),
     `All of it is in ${dir}, which Ctrl-C removes.`,
   ].join('\n');

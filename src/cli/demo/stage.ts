@@ -98,7 +98,7 @@ export async function setUp(undo: Undo, signal: AbortSignal, log: (line: string)
     env: { SHOP_PUBLIC: publicDir },
     log,
   });
-  undo.add(() => worker.stop());
+  undo.add(() => endWork(worker.stop(), dir));
   await recovered(signalbox, signal);
   const temporal = {
     address: server.connection.address ?? '',
@@ -107,6 +107,19 @@ export async function setUp(undo: Undo, signal: AbortSignal, log: (line: string)
     ...(uiUrl ? { uiUrl } : {}),
   };
   return { dir, fleet, origin, plan: join(dir, 'plan.yaml'), signalbox, shopUrl, temporal };
+}
+
+/** Nobody waits for what agents of the demo may still have to say: they end while the worker stops. */
+async function endWork(stopping: Promise<void>, dir: string): Promise<void> {
+  let stopped = false;
+  const done = stopping.finally(() => {
+    stopped = true;
+  });
+  while (!stopped) {
+    await endAgents(dir);
+    await Promise.race([done, sleep(100)]);
+  }
+  await done;
 }
 
 /** A coordinator that starts without state first looks whether there are tasks: with none, a matter of a second. */

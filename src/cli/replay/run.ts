@@ -108,6 +108,8 @@ function configFor({ source, agents, workMs, origin }: ReplayJob): object {
     roles: { [ROLE]: { resources: ['branch:real'] } },
     agents: { replay: { command: [process.execPath, agent, source, String(workMs)], checkout: false } },
     ceiling: agents,
+    // A dead worker's agents are found when it starts again; what is not found rests for as long as this.
+    lease: '1m',
     lockDelay: '1s',
     retry: { attempts: 3, backoff: '1s' },
   };

@@ -121,6 +121,11 @@ export class Mirror {
     });
   }
 
+  /** Remembers where a ref of the shared repository stands now. Being wrong costs a fetch, no more. */
+  async note(ref: string, commit: string): Promise<void> {
+    await this.run(['update-ref', ref, commit]).catch(() => undefined);
+  }
+
   /** Runs git in the mirror with bytes in and out. */
   run(args: readonly string[], options?: Parameters<typeof git>[2]): Promise<Buffer> {
     return git(this.dir, args, options);

@@ -52,8 +52,10 @@ export class PacketKeeper {
 }
 
 async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<void> {
+  await mirror.open();
   for (let round = 1; ; round++) {
-    await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);
+    // What this host knows of the ref is mostly right; the push finds out when it is not.
+    if (round > 1 || (await mirror.find(PACKETS_REF)) === undefined) await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);
     const tip = await mirror.find(PACKETS_REF);
     const commit = await commitOf(mirror, tip, batch);
     if (commit === undefined) return;
@@ -62,7 +64,7 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
       `${commit}:${PACKETS_REF}`,
     ]);
     if (problem === undefined) {
-      await mirror.run(['update-ref', PACKETS_REF, commit]);
+      await mirror.note(PACKETS_REF, commit);
       return;
     }
     if (round > 20) throw new Error(`change packets cannot be pushed: ${problem}`);

@@ -171,4 +171,10 @@ async function writeCommit(mirror: Mirror, raw: Buffer): Promise<string> {
 }
 
 /** The id of the empty tree, which is written if need be. */
-export const emptyTree = (mirror: Mirror): Promise<string> => mirror.text(['mktree'], { input: '' });
+export function emptyTree(mirror: Mirror): Promise<string> {
+  let tree = emptyTrees.get(mirror);
+  if (!tree) emptyTrees.set(mirror, (tree = mirror.text(['mktree'], { input: '' })));
+  return tree;
+}
+
+const emptyTrees = new WeakMap<Mirror, Promise<string>>();

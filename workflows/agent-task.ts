@@ -16,6 +16,7 @@ import {
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
+  sleep,
   TimeoutFailure,
   upsertSearchAttributes,
   workflowInfo,
@@ -176,7 +177,16 @@ class TaskRun {
     this.owed = true;
   }
 
+  /** One timer at a time, for as long as the workflow lives: a wait of its own for each message would cost events. */
+  private async announceAgain(): Promise<void> {
+    for (;;) {
+      await sleep(ANNOUNCE_EVERY, { summary: 'announce again, should every other word have been lost' });
+      this.owed = true;
+    }
+  }
+
   async toTheEnd(): Promise<Outcome> {
+    void this.announceAgain();
     for (;;) {
       this.show();
       const { standing } = this;
@@ -189,8 +199,7 @@ class TaskRun {
       } else {
         const { continueAsNewSuggested, historyLength } = workflowInfo();
         if (continueAsNewSuggested || historyLength > HISTORY_LIMIT) await this.continueAsNew();
-        const news = await condition(() => this.owed || this.hasNews(), ANNOUNCE_EVERY);
-        if (!news) this.owed = true;
+        await condition(() => this.owed || this.hasNews());
       }
     }
   }

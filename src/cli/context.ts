@@ -5,7 +5,7 @@ import type { Client } from '@temporalio/client';
 import { type Fleet, NoConfig, readFleet } from '../client/config.js';
 import { connect, findServer, NoServer, type ServerAddress } from '../client/connection.js';
 import { BadDocument } from '../client/documents.js';
-import { FleetClient, Refused } from '../client/fleet-client.js';
+import { FleetClient, NoAnswer, Refused } from '../client/fleet-client.js';
 import { SINGLE, taskName } from '../domain/ids.js';
 import { clean } from '../domain/packet.js';
 
@@ -60,10 +60,10 @@ export function report(error: unknown, json: boolean): number {
   const code =
     error instanceof BadDocument || error instanceof NoConfig || error instanceof BadInput
       ? EXIT.usage
-      : error instanceof Refused
-        ? EXIT.refused
-        : error instanceof NoServer
-          ? EXIT.unreachable
+      : error instanceof NoServer || error instanceof NoAnswer
+        ? EXIT.unreachable
+        : error instanceof Refused
+          ? EXIT.refused
           : EXIT.failed;
   if (json) process.stdout.write(`${JSON.stringify({ error: message, exitCode: code })}\n`);
   process.stderr.write(`signalbox: ${clean(message)}\n`);

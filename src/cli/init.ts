@@ -22,7 +22,8 @@ export const initCommand = (): Command =>
       const name =
         basename(dir)
           .replace(/[^A-Za-z0-9_-]+/g, '-')
-          .replace(/^[^A-Za-z0-9]+/, '') || 'fleet';
+          .replace(/^[^A-Za-z0-9]+/, '')
+          .slice(0, 80) || 'fleet';
       const text = template({ fleet: name, url, branch });
       parseText(file, text, () => Config);
       await writeFile(file, text);
@@ -70,7 +71,7 @@ function template({ fleet, url, branch }: { fleet: string; url: string; branch: 
 # For completion in an editor: signalbox schema config > signalbox.schema.json, and as the first line
 # yaml-language-server: $schema=signalbox.schema.json
 
-fleet: ${fleet}
+fleet: ${JSON.stringify(fleet)}
 
 repositories:
   app:

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
 import { connect, findServer } from '../client/connection.js';
 import { FleetClient, Refused } from '../client/fleet-client.js';
-import { type CommonOptions, fullName } from './context.js';
+import { BadInput, type CommonOptions, fullName } from './context.js';
 
 const POLL_MS = 300;
 
@@ -18,6 +18,8 @@ export const logCommand = (): Command =>
     .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
     .addHelpText('after', '\nExamples:\n  signalbox log spring/billing\n  signalbox log spring/billing -f')
     .action(async (task: string, options: CommonOptions & { follow?: boolean; attempt?: string }) => {
+      if (options.attempt !== undefined && !/^[1-9]\d*$/.test(options.attempt))
+        throw new BadInput(`--attempt ${options.attempt}: expected a number, 1 or more`);
       const fleet = await readFleet(options.config);
       const id = fullName(task);
       const folder = join(fleet.home, 'logs', id);

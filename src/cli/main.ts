@@ -30,7 +30,7 @@ Exit codes:
   1  done, and it did not: a task failed or was cancelled, trees differ, an invariant was violated
   2  wrong usage or bad input; nothing was done
   3  refused: submitted before, path held, unknown task; nothing was done
-  4  no Temporal server, or it does not answer`;
+  4  no Temporal server, or no worker, answers`;
 
 export function program(): Command {
   const signalbox = new Command('signalbox')
@@ -68,7 +68,19 @@ export function program(): Command {
   return signalbox;
 }
 
+/** A reader that has seen enough (`signalbox status | head -1`) is no error; lost words on stderr end nothing. */
+function allowClosedPipes(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(process.exitCode ?? EXIT.ok);
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 async function main(argv: string[]): Promise<void> {
+  allowClosedPipes();
   try {
     await program().parseAsync(argv);
   } catch (error) {

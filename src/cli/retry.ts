@@ -10,6 +10,8 @@ export const retryCommand = (): Command =>
     .action(async (tasks: string[], options: CommonOptions) => {
       await withFleet(options, async ({ signalbox }) => {
         const ids = tasks.map(fullName);
+        // All are asked about before the first starts.
+        for (const id of ids) await signalbox.refuseRetry(id);
         for (const id of ids) await signalbox.retry(id);
         print(options, { retried: ids }, () => ids.map((id) => `${id} starts again`).join('\n'));
       });

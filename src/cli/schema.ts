@@ -15,7 +15,7 @@ export const schemaCommand = (): Command =>
       '\nExample:\n  signalbox schema config > signalbox.schema.json\n\n  # first line of signalbox.yaml:\n  # yaml-language-server: $schema=signalbox.schema.json',
     )
     .action((what: string) => {
-      const schema = SCHEMAS[what as keyof typeof SCHEMAS];
+      const schema = Object.hasOwn(SCHEMAS, what) ? SCHEMAS[what as keyof typeof SCHEMAS] : undefined;
       if (!schema) throw new BadInput(`no schema "${what}": there are ${Object.keys(SCHEMAS).join(', ')}`);
       process.stdout.write(`${JSON.stringify(z.toJSONSchema(schema, { io: 'input' }), undefined, 2)}\n`);
     });

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { Refused } from '../client/fleet-client.js';
+import { NoAnswer, Refused } from '../client/fleet-client.js';
 import { readPackets } from '../client/records.js';
 import { formatDuration } from '../domain/durations.js';
 import { printDecision } from '../domain/packet.js';
@@ -15,9 +15,11 @@ export const whyCommand = (): Command =>
     .action(async (task: string, options: CommonOptions) => {
       await withFleet(options, async ({ signalbox, fleet }) => {
         const id = fullName(task);
+        let trouble: NoAnswer | undefined;
         const story = await signalbox.story(id).catch((error: unknown) => {
-          if (error instanceof Refused) return undefined;
-          throw error;
+          if (!(error instanceof NoAnswer)) throw error;
+          trouble = error;
+          return undefined;
         });
         if (story && story.decisions.length > 0) {
           const { task: line, decisions, waiting } = story;
@@ -33,7 +35,7 @@ export const whyCommand = (): Command =>
         // Long ended, or no worker runs: the packet tells the same.
         const packet = (await readPackets(fleet, id)).at(-1);
         if (!packet)
-          throw new Refused(`no task ${id} in fleet ${fleet.config.fleet}, and no change packet of it`);
+          throw trouble ?? new Refused(`no task ${id} in fleet ${fleet.config.fleet}, and no change packet of it`);
         print(options, packet, () =>
           [
             `${id} ${packet.outcome.kind}: ${packet.outcome.text} [${packet.outcome.code}]`,

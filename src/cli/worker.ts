@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { startWorker } from '../../worker/worker.js';
 import { readFleet } from '../client/config.js';
 import { connect, findServer } from '../client/connection.js';
 import type { CommonOptions } from './context.js';
@@ -18,6 +17,8 @@ export const workerCommand = (): Command =>
       await (await connect(server)).connection.close();
       const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
       const { config, home } = fleet;
+      // Loaded here alone: it takes longer than all that the other commands need.
+      const { startWorker } = await import('../../worker/worker.js');
       const worker = await startWorker({
         config,
         home,

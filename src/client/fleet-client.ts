@@ -25,13 +25,16 @@ import {
 } from '../domain/ids.js';
 import type { HandReport, Message } from '../domain/messages.js';
 import type { TaskInput } from '../domain/plan.js';
-import type { Overview, Story, TaskLine } from '../domain/views.js';
+import { aged, type Overview, type Story, type TaskLine } from '../domain/views.js';
 
 /** A task as it is written in a file, before defaults are filled in. */
 export type TaskSource = z.input<typeof TaskInput>['task'];
 
 /** Something that cannot be done, for a reason that the message gives; nothing has happened. */
 export class Refused extends Error {}
+
+/** Refused because no coordinator answers: most likely no worker runs. */
+export class NoAnswer extends Refused {}
 
 /** How many tasks are started at once: a burst of thousands would starve those that run. */
 const SUBMIT_PARALLEL = 20;
@@ -94,7 +97,8 @@ export class FleetClient {
     throw failure;
   }
 
-  private async refuseKnown(names: string[]): Promise<void> {
+  /** Throws Refused when one of the tasks, by its full name, was submitted before. */
+  async refuseKnown(names: string[]): Promise<void> {
     const known: string[] = [];
     await eachInParallel(names, SUBMIT_PARALLEL, async (name) => {
       const found = await this.describe(name);
@@ -128,14 +132,17 @@ export class FleetClient {
     return this.client.workflow.getHandle(coordinatorId(this.fleet));
   }
 
-  /** Throws Refused when no coordinator runs or no worker answers for it. */
+  /** Throws NoAnswer when no coordinator runs or no worker answers for it. */
   async overview(): Promise<Overview> {
-    return await this.ask<Overview>(QUERY.overview);
+    const overview = await this.ask<Overview>(QUERY.overview);
+    return aged(overview, Date.now() - overview.asOf);
   }
 
   /** All that was decided about a task or a person's claim; undefined when the coordinator does not know it (any more). */
   async story(id: string): Promise<Story | undefined> {
-    return (await this.ask<Story | null>(QUERY.story, id)) ?? undefined;
+    const story = (await this.ask<Story | null>(QUERY.story, id)) ?? undefined;
+    const forMs = story && story.task.forMs + Math.max(0, Date.now() - story.asOf);
+    return story && { ...story, task: { ...story.task, forMs: forMs ?? 0 } };
   }
 
   private async ask<T>(query: string, ...args: unknown[]): Promise<T> {
@@ -145,12 +152,12 @@ export class FleetClient {
       );
     } catch (error) {
       if (error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError) {
-        throw new Refused(
+        throw new NoAnswer(
           `fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``,
         );
       }
       if (isDeadline(error))
-        throw new Refused(
+        throw new NoAnswer(
           `the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`,
         );
       throw error;
@@ -184,19 +191,19 @@ export class FleetClient {
     if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
     if (found.status !== 'RUNNING')
       throw new Refused(`task ${id} has ended already: ${found.state ?? found.status.toLowerCase()}`);
-    await this.client.workflow
-      .getHandle(taskWorkflowId(this.fleet, id))
-      .signal(SIGNAL.cancel, { reason, ...(by ? { by } : {}) });
+    try {
+      await this.client.workflow
+        .getHandle(taskWorkflowId(this.fleet, id))
+        .signal(SIGNAL.cancel, { reason, ...(by ? { by } : {}) });
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) throw new Refused(`task ${id} has just ended`);
+      throw error;
+    }
   }
 
   /** Starts a failed or cancelled task again, as it was submitted. Throws Refused for any other. */
   async retry(id: string): Promise<void> {
-    const found = await this.describe(id);
-    if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
-    if (found.status === 'RUNNING')
-      throw new Refused(`task ${id} has not ended: it is ${found.state ?? 'running'}`);
-    if (found.status === 'COMPLETED')
-      throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
+    await this.refuseRetry(id);
     const input = await this.inputOf(id);
     // Its plan was complete once; the new life waits for nobody to arrive.
     await this.start(
@@ -204,6 +211,16 @@ export class FleetClient {
       { ...input, ...(input.plan ? { plan: { id: input.plan.id } } : {}) },
       'ALLOW_DUPLICATE',
     );
+  }
+
+  /** Throws Refused when the task is not one that failed or was cancelled. */
+  async refuseRetry(id: string): Promise<void> {
+    const found = await this.describe(id);
+    if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
+    if (found.status === 'RUNNING')
+      throw new Refused(`task ${id} has not ended: it is ${found.state ?? 'running'}`);
+    if (found.status === 'COMPLETED')
+      throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
   }
 
   private async inputOf(id: string): Promise<z.input<typeof TaskInput>> {
@@ -221,7 +238,9 @@ export class FleetClient {
 
   /** Unfreezes a role after a person has looked at what froze it. */
   async resume(role: string, by?: string): Promise<void> {
-    if (!(role in this.config.roles)) throw new Refused(`the fleet has no role "${role}"`);
+    const roles = Object.keys(this.config.roles);
+    if (!roles.includes(role))
+      throw new Refused(`the fleet has no role "${role}"; there are: ${roles.join(', ') || 'none'}`);
     try {
       await this.client.workflow
         .getHandle(writerId(this.fleet, role))
@@ -252,7 +271,8 @@ export class FleetClient {
     claim: Omit<HandReport, 'kind' | 'number'>,
     options: { timeoutMs?: number } = {},
   ): Promise<TaskLine & { fence?: string }> {
-    const before = await this.story(claim.id).catch(() => undefined);
+    // Asked first: without a worker the claim would lie in wait and be granted to nobody, whenever one starts.
+    const before = await this.story(claim.id);
     if (before && before.task.phase !== 'ended')
       throw new Refused(
         `${claim.id} holds or waits for a claim already: release it first, or use another name`,
@@ -272,7 +292,7 @@ export class FleetClient {
         const fence = overview.claims.find((line) => line.holder === claim.id)?.fence;
         return { ...story.task, ...(fence ? { fence } : {}) };
       }
-      if (Date.now() > end) throw new Refused(`no answer of the coordinator to the claim ${claim.id}`);
+      if (Date.now() > end) throw new NoAnswer(`no answer of the coordinator to the claim ${claim.id}`);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
@@ -287,7 +307,7 @@ export class FleetClient {
       if ((await this.story(id))?.task.phase === 'ended') return;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
-    throw new Refused(`no answer of the coordinator to the release of ${id}`);
+    throw new NoAnswer(`no answer of the coordinator to the release of ${id}`);
   }
 
   /**

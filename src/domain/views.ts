@@ -98,6 +98,8 @@ export interface ClaimLine {
 
 export interface Overview {
   fleet: string;
+  /** When the coordinator last looked at its clock, in milliseconds: durations count up to then. */
+  asOf: number;
   epoch: number;
   recovering: boolean;
   running: number;
@@ -111,6 +113,7 @@ export function overview(state: State, now: number): Overview {
   const tasks = [...state.tasks.values()].filter((task) => !task.id.includes('~'));
   return {
     fleet: state.rules.fleet,
+    asOf: now,
     epoch: state.epoch,
     recovering: state.recovery !== undefined,
     running: state.running.size,
@@ -170,6 +173,8 @@ function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
 }
 
 export interface Story {
+  /** As in Overview. */
+  asOf: number;
   task: TaskLine;
   decisions: Decision[];
   beside: string[];
@@ -184,7 +189,7 @@ export function storyOf(state: State, id: string, now: number): Story | undefine
     ...(state.watchers.get(`holder:${id}`) ?? []),
     ...(state.watchers.get(`task:${id}`) ?? []),
   ];
-  return { task: lineOf(task, now), decisions: task.decisions, beside: task.beside, waiting };
+  return { asOf: now, task: lineOf(task, now), decisions: task.decisions, beside: task.beside, waiting };
 }
 
 /** The packet of a task whose workflow is closed and cannot write its own. Undefined while it has not ended. */
@@ -216,4 +221,19 @@ export function liveTasks(state: State): { task: string; life: string }[] {
   return [...state.tasks.values()]
     .filter((task) => task.kind === 'task' && task.phase !== 'ended' && !task.gone)
     .map(({ id, life }) => ({ task: id, life }));
+}
+
+/** An overview as it is `ms` later, if nothing has happened since. */
+export function aged(overview: Overview, ms: number): Overview {
+  if (ms <= 0) return overview;
+  return {
+    ...overview,
+    tasks: overview.tasks.map((line) => ({ ...line, forMs: line.forMs + ms })),
+    claims: overview.claims.map((line) => ({
+      ...line,
+      forMs: line.forMs + ms,
+      ...(line.leaseLeftMs === undefined ? {} : { leaseLeftMs: Math.max(0, line.leaseLeftMs - ms) }),
+      ...(line.restingMs === undefined ? {} : { restingMs: Math.max(0, line.restingMs - ms) }),
+    })),
+  };
 }

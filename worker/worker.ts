@@ -35,8 +35,8 @@ export interface RunningWorker {
   stop(): Promise<void>;
 }
 
-/** Agents that end, and work that is kept, take a moment after the order to shut down. */
-const SHUTDOWN_GRACE = '20s';
+/** Agents are told to end at once; ending them, and keeping their work, may take as long as this. */
+const SHUTDOWN_FORCE = '1m';
 
 export const builtBundle = (): string => fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
 
@@ -62,7 +62,8 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     connection: native,
     namespace,
     workflowBundle: { codePath: bundle },
-    shutdownGraceTime: SHUTDOWN_GRACE,
+    shutdownGraceTime: 0,
+    shutdownForceTime: SHUTDOWN_FORCE,
     // Bounds the time until a running activity hears of its cancellation.
     maxHeartbeatThrottleInterval: '1s',
     defaultHeartbeatThrottleInterval: '1s',

@@ -32,8 +32,7 @@ export const claimCommand = (): Command =>
     )
     .action(async (paths: string[], options: ClaimOptions) => {
       const lease = parseDuration(options.for);
-      if (!lease)
-        throw new BadInput(`--for ${options.for}: expected a duration such as "30m" or "2h"`);
+      if (!lease) throw new BadInput(`--for ${options.for}: expected a duration such as "30m" or "2h"`);
       if (!NAME.test(options.name))
         throw new BadInput(`--name ${options.name}: expected letters, digits, ".", "_" and "-"`);
       const problems = paths.flatMap((path) => problemWith(path) ?? []);

@@ -100,8 +100,8 @@ agents:
     command: ["sh", "-c", "exec sh \\"$SIGNALBOX_PROMPT_FILE\\""]   # runs the prompt as a script: to try things out
     # command: ["sh", "-c", "claude -p \\"$SIGNALBOX_PROMPT\\" --permission-mode acceptEdits"]
     # passEnv: [ANTHROPIC_API_KEY]
-    # command: ["sh", "-c", "codex exec --full-auto - < \\"$SIGNALBOX_PROMPT_FILE\\""]
-    # passEnv: [OPENAI_API_KEY]
+    # command: ["sh", "-c", "codex exec --sandbox workspace-write - < \\"$SIGNALBOX_PROMPT_FILE\\""]
+    # passEnv: [CODEX_API_KEY]
     timeout: 2h
 
 ceiling: 8        # agents at once, in the whole fleet

@@ -1,14 +1,12 @@
 // Plan and task files, read and checked against the fleet, ready to be submitted.
 
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { parse } from 'yaml';
 import { readDocument } from '../client/documents.js';
 import type { TaskSource } from '../client/fleet-client.js';
 import type { Config } from '../domain/config.js';
 import { NAME } from '../domain/ids.js';
-import { checkAgainst, Plan, SingleTask, type Task } from '../domain/plan.js';
-import { didYouMean } from '../domain/problems.js';
+import { checkAgainst, Plan, SingleTask } from '../domain/plan.js';
+import { didYouMean, type Problem } from '../domain/problems.js';
 import { BadInput } from './context.js';
 
 export interface Submission {
@@ -20,34 +18,40 @@ export interface Submission {
 
 /** Reads a plan or a single task. Throws BadDocument with every problem, before anything is submitted. */
 export async function readSubmission(file: string, config: Config): Promise<Submission> {
-  const document = await readDocument(file, (value) => (isPlan(value) ? Plan : SingleTask));
-  const { value } = document;
-  const inPlan = 'tasks' in value;
-  const tasks: Task[] = inPlan ? value.tasks : [value];
-  const misfits = checkAgainst(config, tasks);
-  if (misfits.length > 0) {
-    throw document.fail(
-      misfits.map(({ path, message, candidates, found }) => {
-        const near = candidates && found ? didYouMean(found, candidates) : undefined;
-        const hint = near
-          ? `did you mean "${near}"?`
-          : candidates
-            ? `there are: ${candidates.join(', ') || 'none'}`
-            : undefined;
-        return { path: inPlan ? ['tasks', ...path] : path.slice(1), message, ...(hint ? { hint } : {}) };
-      }),
-    );
-  }
-  const plan = inPlan ? (value.plan ?? planName(file)) : undefined;
+  const { value, source } = await readDocument(
+    file,
+    (written) => (isPlan(written) ? Plan : SingleTask),
+    (written) => misfits(config, written),
+  );
+  const plan = 'tasks' in value ? (value.plan ?? planName(file)) : undefined;
   // What travels is what was written: the task's workflow fills in the defaults by the same schema.
-  const source = parse(await readFile(file, 'utf8'), { maxAliasCount: 100 }) as
-    | { tasks: TaskSource[] }
-    | TaskSource;
-  return { file, plan, tasks: upstreamFirst('tasks' in source ? source.tasks : [source]) };
+  const written = source as { tasks: TaskSource[] } | TaskSource;
+  return { file, plan, tasks: upstreamFirst('tasks' in written ? written.tasks : [written]) };
 }
 
-const isPlan = (value: unknown): boolean =>
-  typeof value === 'object' && value !== null && ('tasks' in value || 'plan' in value);
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const isPlan = (value: unknown): boolean => isMap(value) && ('tasks' in value || 'plan' in value);
+
+/** What does not fit the fleet, of tasks as they were written, whatever else is wrong with them. */
+function misfits(config: Config, source: unknown): Problem[] {
+  const inPlan = isPlan(source);
+  const tasks = inPlan ? (source as { tasks?: unknown }).tasks : [source];
+  if (!Array.isArray(tasks)) return [];
+  return tasks.flatMap((task: unknown, index) => {
+    if (!isMap(task)) return [];
+    return checkAgainst(config, [task]).flatMap(({ path: [, ...field], message, candidates, found }) => {
+      const value = task[String(field[0])];
+      if (value !== undefined && typeof value !== 'string') return [];
+      const near = candidates && found ? didYouMean(found, candidates) : undefined;
+      const hint = near
+        ? `did you mean "${near}"?`
+        : candidates && `there are: ${candidates.join(', ') || 'none'}`;
+      return [{ path: inPlan ? ['tasks', index, ...field] : field, message, ...(hint ? { hint } : {}) }];
+    });
+  });
+}
 
 function planName(file: string): string {
   const name = basename(file).replace(/\.[^.]*$/, '');

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
-import { Refused } from '../client/fleet-client.js';
+import { SINGLE, taskName } from '../domain/ids.js';
 import type { TaskLine } from '../domain/views.js';
-import { type CommonOptions, EXIT, print, withFleet } from './context.js';
+import { BadInput, type CommonOptions, EXIT, print, withFleet } from './context.js';
 import { liveProgress, stateOf } from './progress.js';
 import { readSubmission, type Submission } from './submissions.js';
 import { table } from './table.js';
@@ -29,6 +29,8 @@ export const submitCommand = (): Command =>
       const submissions = await readAll(files, options);
       await withFleet(options, async ({ signalbox, server }) => {
         const ids: string[] = [];
+        // All files are asked about before anything of the first one starts.
+        await signalbox.refuseKnown(submissions.flatMap(namesOf));
         for (const { plan, tasks } of submissions) {
           if (plan === undefined)
             for (const task of tasks) ids.push(...(await signalbox.submit(undefined, [task])));
@@ -67,12 +69,14 @@ async function readAll(files: string[], options: SubmitOptions): Promise<Submiss
     result.status === 'rejected' ? [result.reason as unknown] : [],
   );
   if (failures.length === 1) throw failures[0];
-  for (const failure of failures.slice(0, -1))
-    process.stderr.write(`signalbox: ${failure instanceof Error ? failure.message : String(failure)}\n`);
-  if (failures.length > 0) throw failures.at(-1);
+  if (failures.length > 0)
+    throw new BadInput(failures.map((error) => (error instanceof Error ? error.message : error)).join('\n'));
   const submissions = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-  const names = submissions.map(({ plan, tasks }) => plan ?? `single/${tasks[0]?.id}`);
+  const names = submissions.map((submission) => submission.plan ?? namesOf(submission)[0]);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) throw new Refused(`"${twice}" is in two of the files`);
+  if (twice !== undefined) throw new BadInput(`"${twice}" is in two of the files`);
   return submissions;
 }
+
+const namesOf = ({ plan, tasks }: Submission): string[] =>
+  tasks.map((task) => taskName(plan ?? SINGLE, task.id));

@@ -1,9 +1,16 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { startTemporalServer, type TemporalServer } from '../../worker/temporal-server.js';
 import { readFleet } from '../client/config.js';
-import { givenServer, type ServerAddress, type ServerNote, serverNoteFile } from '../client/connection.js';
+import {
+  connect,
+  givenServer,
+  type ServerAddress,
+  type ServerNote,
+  serverNoteFile,
+} from '../client/connection.js';
+import { Refused } from '../client/fleet-client.js';
 import { BadInput, type CommonOptions } from './context.js';
 import { superviseWorker } from './supervise.js';
 
@@ -29,10 +36,12 @@ export const upCommand = (): Command =>
       const log = (line: string) => process.stderr.write(`${line}\n`);
       await mkdir(fleet.home, { recursive: true });
       const given = givenServer();
+      if (!given) await refuseSecond(fleet.home);
       const server = given ? undefined : await startOwnServer(fleet.home, options, log);
       const stopping = new Promise<void>((resolve) => {
         process.once('SIGINT', resolve);
         process.once('SIGTERM', resolve);
+        process.once('SIGHUP', resolve);
       });
       try {
         const worker = await superviseWorker({
@@ -51,10 +60,32 @@ export const upCommand = (): Command =>
         log('stopping: agents are ended and their tasks handed back');
         await worker.stop();
       } finally {
-        await rm(serverNoteFile(fleet.home), { force: true });
-        await server?.stop();
+        if (server) {
+          await rm(serverNoteFile(fleet.home), { force: true });
+          await server.stop();
+        }
       }
     });
+
+/** Two servers on one database would spoil it. */
+async function refuseSecond(home: string): Promise<void> {
+  const text = await readFile(serverNoteFile(home), 'utf8').catch(() => undefined);
+  if (text === undefined) return;
+  const { pid, address, namespace } = JSON.parse(text) as ServerNote;
+  try {
+    process.kill(pid, 0);
+    // The number may be another process's by now.
+    const server = {
+      connection: { address, connectTimeout: '2s' as const },
+      namespace,
+      source: 'the last `up`',
+    };
+    await (await connect(server)).connection.close();
+  } catch {
+    return;
+  }
+  throw new Refused(`this fleet is up already: process ${pid} runs its server at ${address}`);
+}
 
 async function startOwnServer(
   home: string,

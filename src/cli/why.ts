@@ -35,7 +35,9 @@ export const whyCommand = (): Command =>
         // Long ended, or no worker runs: the packet tells the same.
         const packet = (await readPackets(fleet, id)).at(-1);
         if (!packet)
-          throw trouble ?? new Refused(`no task ${id} in fleet ${fleet.config.fleet}, and no change packet of it`);
+          throw (
+            trouble ?? new Refused(`no task ${id} in fleet ${fleet.config.fleet}, and no change packet of it`)
+          );
         print(options, packet, () =>
           [
             `${id} ${packet.outcome.kind}: ${packet.outcome.text} [${packet.outcome.code}]`,

@@ -43,9 +43,11 @@ export const workerCommand = (): Command =>
       };
       process.on('SIGINT', stop);
       process.on('SIGTERM', stop);
+      process.on('SIGHUP', stop);
       // Under a supervisor: it is told when this worker polls, and this worker ends with it.
       process.on('disconnect', stop);
-      process.send?.('ready');
+      if (process.connected === false) stop();
+      else process.send?.('ready');
       await worker.done;
       process.exit(0);
     });

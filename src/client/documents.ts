@@ -19,14 +19,18 @@ export class BadDocument extends Error {
 
 export interface Checked<T> {
   value: T;
-  /** Says further problems of the same document in the same way. */
-  fail(problems: Problem[]): BadDocument;
+  /** What was written, without the schema's defaults and transformations. */
+  source: unknown;
 }
 
-/** Reads and parses a file; `choose` picks the schema by what stands in it. Throws BadDocument. */
+/**
+ * Reads and parses a file; `choose` picks the schema by what stands in it, `misfits` finds what a schema cannot know.
+ * Throws BadDocument.
+ */
 export async function readDocument<T extends z.ZodType>(
   file: string,
-  choose: (value: unknown) => T,
+  choose: (source: unknown) => T,
+  misfits?: (source: unknown) => Problem[],
 ): Promise<Checked<z.infer<T>>> {
   let text: string;
   try {
@@ -35,13 +39,14 @@ export async function readDocument<T extends z.ZodType>(
     const { code, message } = error as NodeJS.ErrnoException;
     throw new BadDocument(file, [code === 'ENOENT' ? 'there is no such file' : message]);
   }
-  return parseText(file, text, choose);
+  return parseText(file, text, choose, misfits);
 }
 
 export function parseText<T extends z.ZodType>(
   file: string,
   text: string,
-  choose: (value: unknown) => T,
+  choose: (source: unknown) => T,
+  misfits: (source: unknown) => Problem[] = () => [],
 ): Checked<z.infer<T>> {
   const lines = new LineCounter();
   // Aliases are bounded: a small file must not expand into a large one.
@@ -52,21 +57,25 @@ export function parseText<T extends z.ZodType>(
       document.errors.map((error) => `${place(file, lines, error.pos[0])}: ${error.message}`),
     );
   }
-  let input: unknown;
+  let source: unknown;
   try {
-    input = document.toJS({ maxAliasCount: 100 });
+    source = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
     throw new BadDocument(file, [error instanceof Error ? error.message : String(error)]);
   }
-  const fail = (problems: Problem[]) =>
-    new BadDocument(
-      file,
-      problems.map((problem) => sentence(file, document, lines, problem)),
-    );
-  const schema = choose(input);
-  const parsed = schema.safeParse(input);
-  if (!parsed.success) throw fail(problemsOf(parsed.error, schema, input));
-  return { value: parsed.data, fail };
+  const schema = choose(source);
+  const parsed = schema.safeParse(source);
+  const problems = parsed.success ? [] : problemsOf(parsed.error, schema, source);
+  const told = new Set(problems.map(({ path }) => fieldPath(path)));
+  problems.push(...misfits(source).filter(({ path }) => !told.has(fieldPath(path))));
+  if (parsed.success && problems.length === 0) return { value: parsed.data, source };
+  throw new BadDocument(
+    file,
+    problems
+      .map((problem) => ({ problem, offset: offsetOf(document, problem.path, problem.atKey === true) }))
+      .sort((a, b) => a.offset - b.offset)
+      .map(({ problem, offset }) => sentence(place(file, lines, offset), problem)),
+  );
 }
 
 function place(file: string, lines: LineCounter, offset: number): string {
@@ -74,10 +83,8 @@ function place(file: string, lines: LineCounter, offset: number): string {
   return `${file}:${line}:${col}`;
 }
 
-function sentence(file: string, document: Document, lines: LineCounter, problem: Problem): string {
-  const { path, message, found, hint } = problem;
+function sentence(where: string, { path, message, found, hint }: Problem): string {
   const field = fieldPath(path);
-  const where = place(file, lines, offsetOf(document, path, problem.atKey === true));
   return `${where}: ${field ? `${field}: ` : ''}${message}${found === undefined ? '' : ` (found ${found})`}${hint ? `; ${hint}` : ''}`;
 }
 

@@ -300,7 +300,7 @@ export class FleetClient {
   /** Gives a person's claim back. Throws Refused when there is none of that name. */
   async release(id: string, by: string): Promise<void> {
     const story = await this.story(id);
-    if (!story || story.task.kind !== 'hand' || story.task.phase === 'ended')
+    if (story?.task.kind !== 'hand' || story.task.phase === 'ended')
       throw new Refused(`nobody holds a claim called ${id}`);
     await this.tell({ kind: 'hand', id, number: Date.now(), by, writes: [], lease: 0, wait: false });
     for (let tries = 0; tries < 120; tries++) {

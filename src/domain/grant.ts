@@ -61,9 +61,9 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     return [];
   }
   task.hold = { code, evidence, on, turn, since: changed || before === undefined ? now : before.since };
-  if (code === 'UPSTREAM_UNKNOWN' && changed) {
-    state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
-    if (state.recovered && evidence.upstream) state.due.lookups.add(evidence.upstream);
+  if (code === 'UPSTREAM_UNKNOWN') {
+    if (changed) state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
+    if (state.recovered) lookUpUpstreams(state, task);
   }
   const unheard = !state.due.standings.has(task.id) && !changed;
   const taken = record(state, task, 'hold', code, evidence, now);
@@ -73,6 +73,11 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     if (task.kind === 'task') state.due.lazy.add(task.id);
   }
   return [taken];
+}
+
+/** All of them at once: each may have ended before this coordinator began. */
+function lookUpUpstreams(state: State, task: TaskRecord): void {
+  for (const { task: upstream } of task.facts.after) if (!state.tasks.has(upstream)) state.due.lookups.add(upstream);
 }
 
 function judge(state: State, task: TaskRecord): Verdict {

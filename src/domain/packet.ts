@@ -82,7 +82,9 @@ function printAttempt(attempt: AttemptRecord): string[] {
       ? `commits up to ${result.commit}`
       : result.kind === 'done'
         ? 'done'
-        : `failed: ${result.text || result.code}`;
+        : result.code === 'CANCELLED_BY_REQUEST'
+          ? 'ended on demand'
+          : `failed: ${result.text || result.code}`;
   const exit =
     attempt.exitCode !== undefined
       ? ` (exit code ${attempt.exitCode})`

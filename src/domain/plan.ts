@@ -157,7 +157,7 @@ export type Plan = z.infer<typeof Plan>;
 /** What in the tasks does not fit the fleet: agent kinds, roles and repositories that it does not have. */
 export function checkAgainst(
   config: Config,
-  tasks: Task[],
+  tasks: Pick<Task, 'agent' | 'role' | 'repository'>[],
 ): { path: (string | number)[]; message: string; found?: string; candidates?: string[] }[] {
   const agents = Object.keys(config.agents);
   const found: ReturnType<typeof checkAgainst> = [];

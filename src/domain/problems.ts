@@ -111,6 +111,15 @@ function expectation(issue: z.core.$ZodIssue, found: unknown): string {
       return issue.origin === 'string' || issue.origin === 'array'
         ? `must not be longer than ${issue.maximum}`
         : `must be at most ${issue.maximum}`;
+    case 'invalid_union': {
+      if (found === undefined) return 'is missing';
+      const kinds = issue.errors
+        .flat()
+        .flatMap((error) => (error.code === 'invalid_type' ? error.expected : []));
+      return kinds.length > 0
+        ? `expected ${[...new Set(kinds)].join(' or ')}, found ${typeName(found)}`
+        : issue.message;
+    }
     case 'invalid_key':
       return `not a good name: ${issue.issues.map((inner) => inner.message).join('; ')}`;
     default:

@@ -81,8 +81,8 @@ export const REASONS = {
   GRAPH_CYCLE: (e) => `tasks wait for each other in a circle${because(e)}`,
   RELEASED: (e) => `released${e.by ? ` by ${e.by}` : ''}`,
   // end
-  LANDED: (e) => `landed as ${e.commit?.slice(0, 12)}`,
-  FINISHED: () => 'finished; it was read-only',
+  LANDED: (e) => `as commit ${e.commit?.slice(0, 12)}`,
+  FINISHED: () => 'it was read-only, so there is nothing to land',
   NO_COMMITS: () => 'the agent ended well but made no commit: there is nothing to land',
   DEPLOY_FAILED: (e) => `the deploy failed and the landing was rolled back${because(e)}`,
   SURFACE_FAILED: (e) => `the public surface did not show the landing, which was rolled back${because(e)}`,

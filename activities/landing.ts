@@ -185,7 +185,9 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
   for (let round = 1; ; round++) {
     // With nothing to verify, a push from what is known here is the cheapest way to find out whether it still holds.
     if (round > 1 || host.config.roles[role]?.verify.length !== 0 || !(await isKnown(mirror, order))) {
-      await fetchBranch(mirror, [`+refs/signalbox/attempts/${order.task}/*:refs/signalbox/attempts/${order.task}/*`]);
+      await fetchBranch(mirror, [
+        `+refs/signalbox/attempts/${order.task}/*:refs/signalbox/attempts/${order.task}/*`,
+      ]);
     }
     const [tip, ledger] = [await mirror.resolve(`refs/heads/${mirror.branch}`), await readLedger(mirror)];
     if (ledger.tip === undefined) {
@@ -228,7 +230,8 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
 
 /** Whether this host has a ledger and the commits, so that it can try without asking first. */
 const isKnown = async (mirror: Mirror, order: LandingOrder): Promise<boolean> =>
-  (await mirror.find(ledgerRef(mirror.branch))) !== undefined && (await mirror.find(order.ref)) === order.commit;
+  (await mirror.find(ledgerRef(mirror.branch))) !== undefined &&
+  (await mirror.find(order.ref)) === order.commit;
 
 async function pushLanding(
   mirror: Mirror,

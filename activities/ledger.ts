@@ -61,7 +61,11 @@ export async function appendEntry(
   const ref = ledgerRef(mirror.branch);
   const message = entryMessage({ number: ledger.entries.length + 1, ...entry });
   const commit = await commitTree(mirror, await emptyTree(mirror), ledger.tip ? [ledger.tip] : [], message);
-  const problem = await mirror.push([`--force-with-lease=${ref}:${ledger.tip ?? ''}`, ...updates, `${commit}:${ref}`]);
+  const problem = await mirror.push([
+    `--force-with-lease=${ref}:${ledger.tip ?? ''}`,
+    ...updates,
+    `${commit}:${ref}`,
+  ]);
   if (problem === undefined) await mirror.note(ref, commit);
   return problem;
 }

@@ -55,7 +55,8 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
   await mirror.open();
   for (let round = 1; ; round++) {
     // What this host knows of the ref is mostly right; the push finds out when it is not.
-    if (round > 1 || (await mirror.find(PACKETS_REF)) === undefined) await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);
+    if (round > 1 || (await mirror.find(PACKETS_REF)) === undefined)
+      await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);
     const tip = await mirror.find(PACKETS_REF);
     const commit = await commitOf(mirror, tip, batch);
     if (commit === undefined) return;

@@ -172,9 +172,11 @@ async function writeCommit(mirror: Mirror, raw: Buffer): Promise<string> {
 
 /** The id of the empty tree, which is written if need be. */
 export function emptyTree(mirror: Mirror): Promise<string> {
-  let tree = emptyTrees.get(mirror);
-  if (!tree) emptyTrees.set(mirror, (tree = mirror.text(['mktree'], { input: '' })));
-  return tree;
+  const known = emptyTrees.get(mirror);
+  if (known) return known;
+  const written = mirror.text(['mktree'], { input: '' });
+  emptyTrees.set(mirror, written);
+  return written;
 }
 
 const emptyTrees = new WeakMap<Mirror, Promise<string>>();

@@ -1034,7 +1034,7 @@ describe('a coordinator that starts without state', () => {
     expect([...box.state.due.lookups]).toEqual(['plan:p']);
     box.reads('p/c', { after: [{ task: 'p/ghost' }, { task: 'p/x' }] }, { plan });
     box.tell({ kind: 'found', outcomes: [], plans: [{ plan: 'p', count: 4 }] });
-    expect([...box.state.due.lookups]).toEqual(['plan:p', 'p/a', 'p/ghost']);
+    expect([...box.state.due.lookups]).toEqual(['plan:p', 'p/a', 'p/ghost', 'p/x']);
     box.tell({
       kind: 'found',
       plans: [],

@@ -6,10 +6,10 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { git, gitText } from '../src/client/git.js';
 import type { History } from '../src/cli/replay/history.js';
 import { compareTrees, makeOrigin } from '../src/cli/replay/origin.js';
 import { type ReplayTask, replayTasks } from '../src/cli/replay/plan.js';
+import { git, gitText } from '../src/client/git.js';
 import { BRANCH, random, temporary, writeIndexTree } from './replay-repository.js';
 
 const AGENT = resolve('dist/src/cli/replay/agent.js');

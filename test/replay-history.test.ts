@@ -3,9 +3,9 @@
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { git, gitText } from '../src/client/git.js';
 import { type History, readHistory } from '../src/cli/replay/history.js';
 import { compareTrees, makeOrigin } from '../src/cli/replay/origin.js';
+import { git, gitText } from '../src/client/git.js';
 import { replayAtRandom, runAgent, workstation } from './replay-fixture.js';
 import { BRANCH, Builder, everything, forgetEverything, temporary } from './replay-repository.js';
 

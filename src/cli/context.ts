@@ -56,7 +56,7 @@ export function print(options: { json?: boolean }, value: unknown, text: () => s
 
 /** Prints what went wrong and gives the exit code that says what kind it was. */
 export function report(error: unknown, json: boolean): number {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? withCause(error) : String(error);
   const code =
     error instanceof BadDocument || error instanceof NoConfig || error instanceof BadInput
       ? EXIT.usage
@@ -71,6 +71,10 @@ export function report(error: unknown, json: boolean): number {
     process.stderr.write(`${error.stack}\n`);
   return code;
 }
+
+/** Temporal's client says what it could not do; the cause says why. */
+const withCause = ({ message, cause }: Error): string =>
+  cause instanceof Error && !message.includes(cause.message) ? `${message}: ${cause.message}` : message;
 
 /** An argument or a file that cannot be accepted. */
 export class BadInput extends Error {}

@@ -156,7 +156,7 @@ export class FleetClient {
           `fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``,
         );
       }
-      if (isDeadline(error))
+      if (isUnanswered(error))
         throw new NoAnswer(
           `the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`,
         );
@@ -386,8 +386,11 @@ export class FleetClient {
 
 const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
 
-const isDeadline = (error: unknown): boolean =>
-  /deadline|DEADLINE|timed? ?out|CANCELLED/i.test(String((error as { cause?: unknown })?.cause ?? error));
+/** What the server says of a query that no worker took: no poller, no task completed, no time left. */
+const isUnanswered = (error: unknown): boolean =>
+  /deadline|timed? ?out|CANCELLED|FAILED_PRECONDITION|UNAVAILABLE/i.test(
+    String((error as { cause?: unknown })?.cause ?? error),
+  );
 
 async function eachInParallel<T>(
   items: readonly T[],

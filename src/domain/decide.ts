@@ -388,7 +388,7 @@ function cancelTask(
 function onGone(state: State, id: string, life: string | undefined, now: number): Taken[] {
   const task = state.tasks.get(id);
   heard(state, id);
-  if (!task || task.kind !== 'task' || (life !== undefined && life !== task.life)) return [];
+  if (task?.kind !== 'task' || (life !== undefined && life !== task.life)) return [];
   task.gone = true;
   state.due.standings.delete(id);
   state.due.lazy.delete(id);

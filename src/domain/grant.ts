@@ -77,7 +77,8 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
 
 /** All of them at once: each may have ended before this coordinator began. */
 function lookUpUpstreams(state: State, task: TaskRecord): void {
-  for (const { task: upstream } of task.facts.after) if (!state.tasks.has(upstream)) state.due.lookups.add(upstream);
+  for (const { task: upstream } of task.facts.after)
+    if (!state.tasks.has(upstream)) state.due.lookups.add(upstream);
 }
 
 function judge(state: State, task: TaskRecord): Verdict {

@@ -28,7 +28,7 @@ export function record(
   task.decisions.push(decision);
   if (task.decisions.length > KEPT_DECISIONS) {
     const hold = task.decisions.findIndex((kept) => kept.verdict === 'hold');
-    task.decisions.splice(hold >= 0 ? hold : 0, 1);
+    task.decisions.splice(Math.max(hold, 0), 1);
   }
   state.due.lazy.delete(task.id);
   if (task.kind === 'task' && !task.gone) state.due.standings.add(task.id);

@@ -14,7 +14,8 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  if (!existsSync(resolve('dist/workflow-bundle.js'))) throw new Error('build first: `npm run build` (npm test does)');
+  if (!existsSync(resolve('dist/workflow-bundle.js')))
+    throw new Error('build first: `npm run build` (npm test does)');
   const server = await startTemporalServer({ log: (line) => console.log(line) });
   project.provide('temporal', server.address);
   project.provide('uiUrl', server.uiUrl ?? '');

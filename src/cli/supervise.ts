@@ -36,6 +36,8 @@ export async function superviseWorker(options: {
       ['worker', '--config', options.config],
       {
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+        // Its own process group: Ctrl-C in the terminal is the supervisor's alone to answer, once.
+        detached: true,
         env: { ...process.env, ...options.env },
       },
     );

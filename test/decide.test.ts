@@ -1046,6 +1046,29 @@ describe('a coordinator that starts without state', () => {
     expect([box.phase('p/b'), box.why('p/c')]).toEqual(['running', 'UPSTREAM_FAILED']);
   });
 
+  test('withdraws a landing that only a late message tells of, and believes the ledger if it had landed', () => {
+    const box = new Box({}, true);
+    const fence = { epoch: 1, number: 1 };
+    const result = { kind: 'commits' as const, dead: true, base: 'b', commit: 'c', ref: 'r' };
+    box.tell({
+      kind: 'task',
+      id: 's/a',
+      life: '1.run',
+      number: 4,
+      plan: { id: 's' },
+      facts: { role: 'dev', writes: ['a'], reads: [], after: [] },
+      attempt: 1,
+      at: 'stopped',
+      fence,
+      result,
+    });
+    live(box, 's/b');
+    box.tell({ kind: 'surveyed', live: [], last: true });
+    box.tell({ kind: 'gone', task: 's/b' });
+    expect(box.state.recovery).toBeUndefined();
+    expect(takeOrders(box.state, 'dev').landings).toMatchObject([{ id: 's/a#1.1', withdraw: true }]);
+  });
+
   test('knows that a plan was complete when one of its tasks has run', () => {
     const box = new Box({}, true);
     adopted(box, 'p/a', ['src'], { plan: { id: 'p', size: 9 } });

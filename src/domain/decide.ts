@@ -59,7 +59,12 @@ export type Event =
     };
 
 /** What is not the agent's failure does not use up its attempts, up to so many times. */
-const EXCUSED: ReadonlySet<ReasonCode> = new Set(['LANDING_CONFLICT', 'WORKER_LOST', 'CLAIM_LOST']);
+const EXCUSED: ReadonlySet<ReasonCode> = new Set([
+  'LANDING_CONFLICT',
+  'WORKER_LOST',
+  'CLAIM_LOST',
+  'FENCE_STALE',
+]);
 const MOST_EXCUSED = 10;
 
 export function decide(state: State, event: Event, now: number): Taken[] {
@@ -597,6 +602,7 @@ function onSurvey(state: State, live: string[], last: boolean): Taken[] {
   const heardOf = (name: string) =>
     name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name);
   recovery.awaiting = [...new Set([...recovery.awaiting, ...live])].filter((name) => !heardOf(name));
+  recovery.live = [...new Set([...recovery.live, ...live])];
   if (live.length > 0) lookBack(state);
   recovery.surveyed ||= last;
   endRecovery(state);
@@ -621,7 +627,20 @@ function endRecovery(state: State): void {
   const { recovery } = state;
   if (!recovery?.surveyed || recovery.awaiting.length > 0) return;
   delete state.recovery;
+  distrustTheUnlisted(state, new Set(recovery.live));
   wake(state, 'recovery');
+}
+
+/**
+ * A landing that a late message told of, though no list has its task: it may have ended otherwise, told by the earlier
+ * coordinator. Its writer withdraws it, unless it has landed. Should it live after all, it is tried once more.
+ */
+function distrustTheUnlisted(state: State, live: ReadonlySet<string>): void {
+  for (const task of state.tasks.values()) {
+    if (task.phase !== 'landing' || task.stop || live.has(task.id) || !inherited(state, task)) continue;
+    task.stop = { verdict: 'retry', code: 'FENCE_STALE', evidence: {} };
+    if (task.facts.role) state.due.orders.add(task.facts.role);
+  }
 }
 
 function onFound(state: State, event: Extract<Event, { kind: 'found' }>, now: number): Taken[] {

@@ -82,6 +82,8 @@ export interface RoleRecord {
 export interface Recovery {
   /** Tasks and writers (`writer:role`) that have not announced themselves yet. */
   awaiting: string[];
+  /** Everything that a survey listed. */
+  live: string[];
   /** True when the last survey has been read. */
   surveyed: boolean;
   /** In milliseconds: after this the rest is not waited for. */
@@ -146,7 +148,7 @@ export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' |
 
 /** A coordinator that starts without carried state: it recovers before it grants anything. */
 export function freshState(rules: Rules, now: number): State {
-  const recovery: Recovery = { awaiting: [], surveyed: false, until: now + rules.lease };
+  const recovery: Recovery = { awaiting: [], live: [], surveyed: false, until: now + rules.lease };
   return restore({
     rules,
     epoch: now,

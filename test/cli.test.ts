@@ -511,9 +511,7 @@ describe.concurrent('a fleet whose worker comes late', () => {
       expect(new Set(ended.map((line) => line.outcome?.code))).toEqual(new Set(['PLAN_NEVER_COMPLETED']));
       expect(existsSync(join(fleet.dir, 'ran'))).toBe(false);
       expect((await cli('status')).out).toMatch(
-        new RegExp(
-          `large/t0 +cancelled .*only ${started.length} of the plan's ${size} tasks arrived in time`,
-        ),
+        new RegExp(`large/t0 +cancelled .*only \\d+ of the plan's ${size} tasks arrived in time`),
       );
       worker.child.kill('SIGTERM');
       expect(await worker.ended, worker.err).toBe(0);
@@ -628,7 +626,9 @@ describe.concurrent('a fleet', () => {
     ]);
     for (const result of [status, why, story, claims, lines, log, files])
       expect(result).toMatchObject({ code: 0, err: '' });
-    expect(status.out).toMatch(/^fleet \S+: \d+ of at most 40 agents run\nTASK +STATE +FOR +WHY\n/);
+    expect(status.out).toMatch(
+      /^fleet \S+: \d+ of at most 40 agents run\n(role .*\n)*TASK +STATE +FOR +WHY\n/,
+    );
     expect(status.out).toMatch(/\nheld\/one +running +\d+s +nothing it writes is held by another task\n/);
     expect(status.out).toContain(because);
     expect(why.out).toMatch(new RegExp(`^queue/two is held, for \\d+s: ${because} \\[PATH_HELD\\]\n`));

@@ -1,10 +1,10 @@
 // Looks after what cannot look after itself, without a single event in any history while all is well: a coordinator
-// that was terminated is started again, a task whose workflow was closed behind the coordinator's back is reported.
+// that was terminated is started again; a task or writer that was closed behind the coordinator's back is reported.
 
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { coordinatorStart, runningIds } from '../activities/delivery.js';
 import type { Config } from '../src/domain/config.js';
-import { coordinatorId, QUERY, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
+import { coordinatorId, QUERY, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 
 const CHECK_MS = 3_000;
@@ -64,8 +64,10 @@ export class Watchdog {
     const running = new Set(await runningIds(this.client, fleet));
     const gone: Message[] = [];
     for (const { task, life } of live) {
-      if (running.has(taskWorkflowId(fleet, task))) continue;
-      if (await this.isClosed(taskWorkflowId(fleet, task))) gone.push({ kind: 'gone', task, life });
+      const id = task.startsWith('writer:')
+        ? writerId(fleet, task.slice('writer:'.length))
+        : taskWorkflowId(fleet, task);
+      if (!running.has(id) && (await this.isClosed(id))) gone.push({ kind: 'gone', task, life });
     }
     if (gone.length > 0) await this.tell(gone);
   }

@@ -93,7 +93,9 @@ function apply(state: State, event: Event, now: number): Taken[] {
     case 'surveyed':
       return onSurvey(state, event.live, event.last);
     case 'gone':
-      return onGone(state, event.task, event.life, now);
+      return event.task.startsWith('writer:')
+        ? onWriterGone(state, event.task)
+        : onGone(state, event.task, event.life, now);
     case 'found':
       return onFound(state, event, now);
     case 'tick':
@@ -420,6 +422,13 @@ function onWriter(state: State, report: WriterReport, now: number): Taken[] {
   // It may have missed its orders, or have them from an earlier coordinator or in an earlier life: say them once more.
   state.due.orders.add(report.role);
   return report.results.flatMap((result) => onLanding(state, result, now));
+}
+
+/** Its landings are handed over once more, which starts a writer of a new life; the ledger tells that one what landed. */
+function onWriterGone(state: State, name: string): Taken[] {
+  const role = name.slice('writer:'.length);
+  if (role in state.rules.roles) state.due.orders.add(role);
+  return [];
 }
 
 function onLanding(state: State, result: LandingResult, now: number): Taken[] {

@@ -182,9 +182,10 @@ export interface WorkerReport {
   dead: { task: string; fence: Fence }[];
 }
 
-/** A worker saw that the task's workflow is closed, though the coordinator counts it as live. */
+/** A worker saw that a workflow is closed, though the coordinator counts on it. */
 export interface GoneReport {
   kind: 'gone';
+  /** A task, or `writer:role`. */
   task: string;
   life?: string;
 }

@@ -216,11 +216,13 @@ export function packetOf(state: State, id: string): Packet | undefined {
   };
 }
 
-/** Tasks whose workflow ought to be alive, or whose last word has not come yet. */
+/** Tasks, and writers with landings to do (`writer:role`), whose workflows ought to be alive. */
 export function liveTasks(state: State): { task: string; life: string }[] {
-  return [...state.tasks.values()]
+  const tasks = [...state.tasks.values()]
     .filter((task) => task.kind === 'task' && task.phase !== 'ended' && !task.gone)
     .map(({ id, life }) => ({ task: id, life }));
+  const writers = [...state.landing.keys()].map((role) => ({ task: `writer:${role}`, life: '' }));
+  return [...tasks, ...writers];
 }
 
 /** An overview as it is `ms` later, if nothing has happened since. */

@@ -40,23 +40,24 @@ const markedProcesses = (dir: string): number[] =>
 describe('a plan', () => {
   it('lands what does not overlap side by side, holds what does by the name of its holder, and records it all', async () => {
     const fleet = await start();
-    const ids = await fleet.submit('p', [
+    const first = await fleet.submit('first', [
       { id: 'one', prompt: edit('svc/a.txt', 'one', gate(fleet.dir, 'one')), role, writes: ['svc'] },
+    ]);
+    await fleet.until('one to run', () => existsSync(join(fleet.dir, 'one.runs')));
+    const rest = await fleet.submit('p', [
       { id: 'two', prompt: edit('svc/a.txt', 'two'), role, writes: ['svc/a.txt'] },
       { id: 'docs', prompt: edit('docs/x.md', 'docs'), role, writes: [':(glob)docs/*.md'] },
       { id: 'read', prompt: 'cat README.md > "$SIGNALBOX_REPORT_FILE"' },
     ]);
-    await fleet.until(
-      'docs to have landed while one runs',
-      () =>
-        existsSync(join(fleet.dir, 'one.runs')) &&
-        fleet.signalbox.describe('p/docs').then((task) => task?.state === 'landed'),
+    const ids = [...first, ...rest];
+    await fleet.until('docs to have landed while one runs', () =>
+      fleet.signalbox.describe('p/docs').then((task) => task?.state === 'landed'),
     );
     const held = await fleet.phase('p/two', 'held');
     expect(held).toMatchObject({
       code: 'PATH_HELD',
-      holder: 'p/one',
-      why: 'svc/a.txt overlaps svc, held by p/one',
+      holder: 'first/one',
+      why: 'svc/a.txt overlaps svc, held by first/one',
     });
     writeFileSync(join(fleet.dir, 'one.go'), '');
     const ended = await fleet.signalbox.wait(ids);
@@ -71,11 +72,11 @@ describe('a plan', () => {
     const packet = (id: string) => packets.find(({ task }) => task === id);
     expect(
       packet('p/two')?.decisions.some(
-        ({ code, evidence }) => code === 'PATH_HELD' && evidence.holder === 'p/one',
+        ({ code, evidence }) => code === 'PATH_HELD' && evidence.holder === 'first/one',
       ),
     ).toBe(true);
     expect(packet('p/read')?.attempts[0]?.report).toBe('seed\n');
-    expect(packet('p/docs')?.beside).toContainEqual({ task: 'p/one', why: 'disjoint claims' });
+    expect(packet('p/docs')?.beside).toContainEqual({ task: 'first/one', why: 'disjoint claims' });
     expect(await fleet.violations(ids)).toEqual([]);
     expect(await fleet.replayHistories(ids)).toBeGreaterThanOrEqual(6);
     const shown = (
@@ -340,12 +341,15 @@ describe('death', () => {
 
   it('of the coordinator grants nothing twice: the next one hears everybody first', async () => {
     const fleet = await start();
-    const ids = await fleet.submit('r', [
+    const first = await fleet.submit('first', [
       { id: 'holder', prompt: edit('a', 'one', gate(fleet.dir, 'holder')), role, writes: ['a'] },
+    ]);
+    await fleet.until('the holder to run', () => existsSync(join(fleet.dir, 'holder.runs')));
+    const rest = await fleet.submit('r', [
       { id: 'waiter', prompt: edit('a', 'two'), role, writes: ['a'] },
       { id: 'last', prompt: edit('b', 'x'), role, writes: ['b'], after: ['waiter'] },
     ]);
-    await fleet.until('the holder to run', () => existsSync(join(fleet.dir, 'holder.runs')));
+    const ids = [...first, ...rest];
     await fleet.phase('r/waiter', 'held');
     const { client } = fleet.signalbox;
     const before = (await fleet.signalbox.overview()).epoch;
@@ -354,8 +358,8 @@ describe('death', () => {
       const overview = await fleet.signalbox.overview().catch(() => undefined);
       return overview && overview.epoch > before && !overview.recovering;
     });
-    expect(await fleet.phase('r/holder', 'running')).toBeDefined();
-    expect(await fleet.phase('r/waiter', 'held')).toMatchObject({ holder: 'r/holder' });
+    expect(await fleet.phase('first/holder', 'running')).toBeDefined();
+    expect(await fleet.phase('r/waiter', 'held')).toMatchObject({ holder: 'first/holder' });
     writeFileSync(join(fleet.dir, 'holder.go'), '');
     const ended = await fleet.signalbox.wait(ids);
     expect([...ended.values()].map((line) => line.outcome?.kind)).toEqual(['landed', 'landed', 'landed']);

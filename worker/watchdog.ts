@@ -4,12 +4,14 @@
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { coordinatorStart, runningIds } from '../activities/delivery.js';
 import type { Config } from '../src/domain/config.js';
-import { coordinatorId, QUERY, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
+import { coordinatorId, QUERY, SIGNAL, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 
 const CHECK_MS = 3_000;
 /** A query of a workflow that is ended at that moment may never be answered. */
 const CALL_MS = 10_000;
+/** Asked to announce themselves in one sweep. */
+const MOST_INTRODUCED = 100;
 /** Every so many checks the live tasks are compared with Temporal's list. */
 const SWEEP_EVERY = 4;
 
@@ -66,8 +68,11 @@ export class Watchdog {
     const { fleet } = this.config;
     const coordinator = this.client.workflow.getHandle(coordinatorId(fleet));
     const live = await coordinator.query<{ task: string; life: string }[]>(QUERY.live);
-    if (live.length === 0) return;
     const running = new Set(await runningIds(this.client, fleet));
+    await this.introduce(
+      live.map(({ task }) => taskWorkflowId(fleet, task)),
+      running,
+    );
     const gone: Message[] = [];
     for (const { task, life } of live) {
       const id = task.startsWith('writer:')
@@ -76,6 +81,21 @@ export class Watchdog {
       if (!running.has(id) && (await this.isClosed(id))) gone.push({ kind: 'gone', task, life });
     }
     if (gone.length > 0) await this.tell(gone);
+  }
+
+  /** Tasks that run though the coordinator does not know them, for no list had them yet when it started. */
+  private async introduce(known: string[], running: ReadonlySet<string>): Promise<void> {
+    const heard = new Set(known);
+    const tasks = taskWorkflowId(this.config.fleet, '');
+    const unknown = [...running]
+      .filter((id) => id.startsWith(tasks) && !heard.has(id))
+      .slice(0, MOST_INTRODUCED);
+    for (const id of unknown) {
+      await this.client.workflow
+        .getHandle(id)
+        .signal(SIGNAL.announce)
+        .catch(() => undefined);
+    }
   }
 
   /** The list may lag behind: the workflow itself has the last word. */

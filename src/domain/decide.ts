@@ -563,6 +563,8 @@ function onWorker(state: State, report: WorkerReport, now: number): Taken[] {
   }
   for (const { task: id, fence } of report.dead) {
     for (const task of livesOf(state, id)) {
+      // The worker may know before anybody has told that the workflow is closed.
+      if (sameFence(task.fence, fence)) task.seenDead = fence;
       const unseen = (task.unseen ?? []).filter((agent) => !sameFence(agent.fence, fence));
       if (unseen.length === task.unseen?.length || !task.unseen) continue;
       task.unseen = unseen;

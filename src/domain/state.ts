@@ -41,6 +41,8 @@ export interface TaskRecord {
   restUntil?: number;
   /** Agents of its attempts that were not seen to end, and until when each of them may live. */
   unseen?: { fence: Fence; until: number }[];
+  /** The grant whose agent its worker has seen to end, though its workflow has not said so. */
+  seenDead?: Fence;
   backoffUntil?: number;
   /** In phase held: what it waits for, since when, and its turn among those that wait for the same. */
   hold?: { code: ReasonCode; evidence: Evidence; on: string; since: number; turn: number };

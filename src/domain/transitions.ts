@@ -1,6 +1,6 @@
 // The one place that moves a task from phase to phase, with the indexes, slots and claims that go with it.
 
-import { fenceText } from './fence.js';
+import { fenceText, sameFence } from './fence.js';
 import type { Decision, Outcome } from './messages.js';
 import { type Evidence, explain, type ReasonCode } from './reasons.js';
 import { addTo, countRunning, patternsOf, removeFrom, type State, type TaskRecord } from './state.js';
@@ -146,7 +146,7 @@ export function leave(state: State, task: TaskRecord): void {
 
 /** Its agent was not seen to end: until its lease ends it may live, whatever becomes of the task. Before `leave`. */
 export function lostSight(task: TaskRecord, now: number): void {
-  if (!task.holds || !task.fence) return;
+  if (!task.holds || !task.fence || sameFence(task.seenDead, task.fence)) return;
   task.unseen = [...(task.unseen ?? []), { fence: task.fence, until: Math.max(task.leaseUntil ?? now, now) }];
 }
 

@@ -106,14 +106,7 @@ async function deployAndSee(host: Host, input: DeployInput): Promise<Deployed> {
   const beat = setInterval(() => heartbeat(), 2_000);
   const { role, order, commit } = input;
   const mirror = writerMirror(host, role);
-  const context: DeployContext = {
-    host,
-    mirror,
-    role,
-    commit,
-    task: order.task,
-    signal: Context.current().cancellationSignal,
-  };
+  const context = contextOf(host, mirror, role, order, commit);
   try {
     await fetchBranch(mirror);
     const known = fateOf((await readLedger(mirror)).entries, order.id);
@@ -133,6 +126,16 @@ async function deployAndSee(host: Host, input: DeployInput): Promise<Deployed> {
   } finally {
     clearInterval(beat);
   }
+}
+
+function contextOf(
+  host: Host,
+  mirror: Mirror,
+  role: string,
+  order: LandingOrder,
+  commit: string,
+): DeployContext {
+  return { host, mirror, role, commit, task: order.task, signal: Context.current().cancellationSignal };
 }
 
 function writerMirror(host: Host, role: string): Mirror {
@@ -203,14 +206,7 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     const { commit, behind } = integrated;
     const tree = await mirror.text(['rev-parse', `${commit}^{tree}`]);
     if (tree !== verified) {
-      const failure = await verifyTree({
-        host,
-        mirror,
-        role,
-        commit,
-        task: order.task,
-        signal: Context.current().cancellationSignal,
-      });
+      const failure = await verifyTree(contextOf(host, mirror, role, order, commit));
       if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the landing was stopped');
       if (failure) return refuse(order, 'VERIFY_FAILED', failure);
       verified = tree;

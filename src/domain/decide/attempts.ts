@@ -1,0 +1,121 @@
+// What becomes of an attempt: taken over from an earlier coordinator, finished, failed, ended on demand, or handed over
+// to land. The task's workflow is the truth about it; only the grant's own fence counts.
+
+import { compareFences, type Fence, sameFence } from '../fence.js';
+import type { TaskReport } from '../messages.js';
+import { addTo, countRunning, patternsOf, type State, type TaskRecord } from '../state.js';
+import {
+  end,
+  freeAt,
+  landingOnHold,
+  leave,
+  lostSight,
+  record,
+  release,
+  stop,
+  type Taken,
+} from '../transitions.js';
+import { fail } from './retry.js';
+
+/** Brings the record in line with what the task says of itself. */
+export function follow(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
+  if (report.at === 'waiting' || !report.fence) return [];
+  if (task.phase === 'held' || task.phase === 'backoff') {
+    if (task.fence && compareFences(report.fence, task.fence) <= 0) return [];
+    return adopt(state, task, report, report.fence, now);
+  }
+  if (report.at !== 'stopped' || !sameFence(report.fence, task.fence)) return [];
+  if (task.phase === 'running') return stopped(state, task, report, now);
+  if (task.phase === 'stopping') return stoppedOnDemand(state, task, report, now);
+  return [];
+}
+
+/** A grant of an earlier coordinator: the task's workflow is the truth about it, unless its paths were lost meanwhile. */
+function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
+  state.epoch = Math.max(state.epoch, fence.epoch + 1);
+  const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
+  const { result } = report;
+  const dead = report.at === 'stopped' && result?.dead === true;
+  leave(state, task);
+  task.attempt = report.attempt;
+  task.fence = fence;
+  task.phase = 'running';
+  task.since = now;
+  countRunning(state, task, 1);
+  if (overlap) {
+    const lost = { holder: overlap.holder, path: overlap.ours };
+    if (report.at === 'stopped' && result?.kind === 'commits' && task.facts.role) {
+      // It may have been handed over, and may have landed: its writer knows.
+      task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence: lost };
+      const taken = land(state, task, task.facts.role, result, now);
+      return [...taken, record(state, task, 'retry', 'CLAIM_LOST', lost, now)];
+    }
+    if (dead) return fail(state, task, 'CLAIM_LOST', lost, false, true, now);
+    return [stop(state, task, 'retry', 'CLAIM_LOST', lost, now)];
+  }
+  if (!task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
+  task.holds = true;
+  task.leaseUntil = now + state.rules.lease;
+  state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
+  return report.at === 'stopped' ? stopped(state, task, report, now) : [];
+}
+
+/** Granted by an earlier coordinator, which may have handed it over to the writer: only that can withdraw it. */
+export const inherited = (state: State, task: TaskRecord): boolean =>
+  task.fence !== undefined && task.fence.epoch < state.epoch;
+
+/** The attempt is over, and nobody had asked for that. */
+function stopped(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
+  const { result } = report;
+  if (!result) return [];
+  if (result.kind === 'failed') {
+    const evidence = result.text ? { text: result.text } : {};
+    if (result.code === 'CANCELLED_BY_REQUEST')
+      return [end(state, task, { kind: 'cancelled', code: result.code }, evidence, result.dead, now)];
+    return fail(state, task, result.code, evidence, result.final === true, result.dead, now);
+  }
+  if (result.kind === 'done' || !task.facts.role) {
+    return [end(state, task, { kind: 'finished', code: 'FINISHED' }, {}, result.dead, now)];
+  }
+  return land(state, task, task.facts.role, result, now);
+}
+
+/** The agent was told to end and has ended. Whatever it brought stays under its attempt's ref and does not land. */
+function stoppedOnDemand(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
+  const { result } = report;
+  const dead = result?.dead === true;
+  if (result?.kind === 'commits' && task.facts.role && inherited(state, task))
+    return land(state, task, task.facts.role, result, now);
+  const { verdict, code, evidence } = task.stop ?? {
+    verdict: 'cancel',
+    code: 'CANCELLED_BY_REQUEST' as const,
+    evidence: {},
+  };
+  if (verdict === 'cancel') return [end(state, task, { kind: 'cancelled', code }, evidence, dead, now)];
+  if (dead && freeAt(state, task) <= now) release(state, task);
+  return fail(state, task, code, evidence, false, dead, now);
+}
+
+function land(
+  state: State,
+  task: TaskRecord,
+  role: string,
+  result: NonNullable<TaskRecord['result']>,
+  now: number,
+): Taken[] {
+  if (!result.dead) lostSight(task, now);
+  leave(state, task);
+  task.phase = 'landing';
+  task.since = now;
+  task.result = result;
+  if (inherited(state, task)) task.ordered = true;
+  addTo(state.landing, role, task.id);
+  state.due.orders.add(role);
+  const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
+  // The task knows that it lands; no message is owed, unless it has to learn whom to believe from now on.
+  if (!inherited(state, task)) state.due.standings.delete(task.id);
+  const issue = task.facts.issue;
+  const known = issue === undefined ? undefined : state.issues.get(issue);
+  if (issue === undefined || !known || !landingOnHold(state, task)) return [taken];
+  return [taken, record(state, task, 'hold', 'ISSUE_ON_HOLD', { issue, state: known.state }, now)];
+}

@@ -1,0 +1,40 @@
+// What an issue's state does to the tasks that name it: they go on, are held or are cancelled, as the rules say. The
+// latest states are kept, for tasks that come later.
+
+import type { IssueReport } from '../messages.js';
+import type { State } from '../state.js';
+import { type Taken, wake } from '../transitions.js';
+import { cancelTask } from './cancel.js';
+
+/** Issue states kept, the latest: a task submitted after its issue was closed must not start. */
+const KEPT_ISSUES = 5_000;
+
+export function onIssue(state: State, report: IssueReport, now: number): Taken[] {
+  const { key, number } = report;
+  const known = state.issues.get(key);
+  if (known && number <= known.number) return [];
+  state.issues.delete(key);
+  state.issues.set(key, { state: report.state, number });
+  if (state.issues.size > KEPT_ISSUES) state.issues.delete(state.issues.keys().next().value as string);
+  return heedIssue(state, key, report.state, now);
+}
+
+export function heedIssue(state: State, key: string, issueState: string, now: number): Taken[] {
+  wake(state, `issue:${key}`);
+  const rule = state.rules.issues[issueState] ?? 'go';
+  return [...(state.byIssue.get(key) ?? [])].flatMap((id) => {
+    const task = state.tasks.get(id);
+    if (!task) return [];
+    if (rule === 'cancel')
+      return cancelTask(
+        state,
+        task,
+        { code: 'ISSUE_CLOSED', evidence: { issue: key, state: issueState } },
+        now,
+      );
+    if (task.phase === 'held') state.ready.add(id);
+    // A landing that waits for its issue goes on; one not yet handed over is held back by takeOrders.
+    if (task.phase === 'landing' && task.facts.role) state.due.orders.add(task.facts.role);
+    return [];
+  });
+}

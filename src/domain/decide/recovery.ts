@@ -1,0 +1,121 @@
+// A coordinator that starts without state: nothing is granted until all that is alive has been heard of or its time is
+// over. What had ended before is looked up in Temporal.
+
+import type { Outcome } from '../messages.js';
+import type { ReasonCode } from '../reasons.js';
+import { indexTask, type State } from '../state.js';
+import { type Taken, wake, wakeDependents } from '../transitions.js';
+import { inherited } from './attempts.js';
+import { completePlan } from './plans.js';
+
+/** A survey of Temporal: tasks and writers (`writer:role`) that are alive. `last`: no further one is coming. */
+export interface Survey {
+  kind: 'surveyed';
+  live: string[];
+  last: boolean;
+}
+
+/** Looked up in Temporal: outcomes of tasks and how many tasks of a plan were ever started. */
+export interface Found {
+  kind: 'found';
+  outcomes: { task: string; outcome: Outcome['kind']; role?: string }[];
+  plans: { plan: string; count: number }[];
+}
+
+export function onSurvey(state: State, live: string[], last: boolean): Taken[] {
+  const { recovery } = state;
+  if (!recovery) return [];
+  const heardOf = (name: string) =>
+    name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name);
+  recovery.awaiting = [...new Set([...recovery.awaiting, ...live])].filter((name) => !heardOf(name));
+  recovery.live = [...new Set([...recovery.live, ...live])];
+  if (live.length > 0) lookBack(state);
+  recovery.surveyed ||= last;
+  endRecovery(state);
+  return [];
+}
+
+export function heard(state: State, name: string): void {
+  const { recovery } = state;
+  if (!recovery) return;
+  recovery.awaiting = recovery.awaiting.filter((other) => other !== name);
+  endRecovery(state);
+}
+
+/** Something was there before this coordinator: what it does not know may have ended, and has to be looked up. */
+function lookBack(state: State): void {
+  state.recovered = true;
+  for (const plan of state.plans.values())
+    if (!plan.complete && (plan.size ?? 1) > 1) state.due.lookups.add(`plan:${plan.id}`);
+}
+
+function endRecovery(state: State): void {
+  const { recovery } = state;
+  if (!recovery?.surveyed || recovery.awaiting.length > 0) return;
+  delete state.recovery;
+  distrustTheUnlisted(state, new Set(recovery.live));
+  wake(state, 'recovery');
+}
+
+/** Whoever has not announced itself by now is not waited for any longer. */
+export function expireRecovery(state: State): void {
+  if (!state.recovery) return;
+  state.recovery.awaiting = [];
+  state.recovery.surveyed = true;
+  lookBack(state);
+  endRecovery(state);
+}
+
+/**
+ * A landing that a late message told of, though no list has its task: it may have ended otherwise, told by the earlier
+ * coordinator. Its writer withdraws it, unless it has landed. Should it live after all, it is tried once more.
+ */
+function distrustTheUnlisted(state: State, live: ReadonlySet<string>): void {
+  for (const task of state.tasks.values()) {
+    if (task.phase !== 'landing' || task.stop || live.has(task.id) || !inherited(state, task)) continue;
+    task.stop = { verdict: 'retry', code: 'FENCE_STALE', evidence: {} };
+    if (task.facts.role) state.due.orders.add(task.facts.role);
+  }
+}
+
+export function onFound(state: State, event: Found, now: number): Taken[] {
+  for (const { plan: id, count } of event.plans) {
+    const plan = state.plans.get(id);
+    if (!plan) continue;
+    plan.lookedUp = Math.max(plan.lookedUp, count);
+    completePlan(state, id, false);
+  }
+  for (const { task, outcome, role } of event.outcomes) {
+    if (state.tasks.has(task)) continue;
+    const code: ReasonCode =
+      outcome === 'landed'
+        ? 'LANDED'
+        : outcome === 'finished'
+          ? 'FINISHED'
+          : outcome === 'failed'
+            ? 'AGENT_FAILED'
+            : 'CANCELLED_BY_REQUEST';
+    indexTask(state, {
+      id: task,
+      kind: 'task',
+      life: '',
+      pastLives: [],
+      seen: 0,
+      plan: { id: task.slice(0, task.indexOf('/')) },
+      facts: { writes: [], reads: [], after: [], ...(role ? { role } : {}) },
+      repository: state.rules.defaultRepository,
+      arrived: 0,
+      phase: 'ended',
+      since: now,
+      attempt: 1,
+      excused: 0,
+      holds: false,
+      decisions: [],
+      beside: [],
+      gone: true,
+      outcome: { kind: outcome, code, text: 'looked up after the coordinator was restarted' },
+    });
+    wakeDependents(state, task);
+  }
+  return [];
+}

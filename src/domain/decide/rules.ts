@@ -1,0 +1,24 @@
+// The configuration in force, and what changes with it: where held tasks write, who waits for a role, what the issues
+// known already mean.
+
+import type { Rules } from '../config.js';
+import type { TaskFacts } from '../messages.js';
+import type { State } from '../state.js';
+import { type Taken, wake } from '../transitions.js';
+import { heedIssue } from './issues.js';
+
+export function onRules(state: State, rules: Rules, now: number): Taken[] {
+  state.rules = rules;
+  for (const task of state.tasks.values())
+    if (task.kind === 'task' && task.phase === 'held' && !task.holds)
+      task.repository = repositoryOf(rules, task.facts);
+  for (const key of [...state.watchers.keys()]) {
+    // A slot more is found by settle, in turn; a role that is no more is not.
+    const role = key.startsWith('slots:') ? key.slice('slots:'.length) : undefined;
+    if (key === 'rules' || (role !== undefined && !Object.hasOwn(rules.roles, role))) wake(state, key);
+  }
+  return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
+}
+
+export const repositoryOf = (rules: Rules, facts: TaskFacts): string =>
+  (facts.role ? rules.roles[facts.role]?.repository : facts.repository) ?? rules.defaultRepository;

@@ -1,0 +1,89 @@
+// What a task says of itself: it arrives, new or as the next life of a known one; from then on its record follows it, and
+// it is cancelled when it asks for that. Within a life only a higher number is news.
+
+import { earlierLife } from '../fence.js';
+import { findCycle } from '../graph.js';
+import type { CancelRequest, TaskReport } from '../messages.js';
+import type { Evidence, ReasonCode } from '../reasons.js';
+import { indexTask, type State, type TaskRecord } from '../state.js';
+import { type Taken, wake } from '../transitions.js';
+import { follow } from './attempts.js';
+import { cancelTask } from './cancel.js';
+import { supersede } from './lives.js';
+import { joinPlan } from './plans.js';
+import { heard } from './recovery.js';
+import { repositoryOf } from './rules.js';
+
+export function onTask(state: State, report: TaskReport, now: number): Taken[] {
+  const known = state.tasks.get(report.id);
+  if (known && known.life !== report.life) {
+    if (known.pastLives.includes(report.life) || earlierLife(report.life, known.life)) return [];
+    return [...supersede(state, known, now), ...arrive(state, report, known, now)];
+  }
+  if (!known) return arrive(state, report, undefined, now);
+  if (report.number <= known.seen) return [];
+  known.seen = report.number;
+  heard(state, report.id);
+  const taken = follow(state, known, report, now);
+  // Whoever says nothing new may have missed what was said: say it once more.
+  if (taken.length === 0) state.due.standings.add(known.id);
+  return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
+}
+
+const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } => ({
+  code: cancel.code,
+  evidence: { ...(cancel.by ? { by: cancel.by } : {}), ...(cancel.text ? { text: cancel.text } : {}) },
+});
+
+/** A task that is new to this coordinator, or a new life of one. */
+function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefined, now: number): Taken[] {
+  const { facts } = report;
+  const task: TaskRecord = {
+    id: report.id,
+    kind: 'task',
+    life: report.life,
+    pastLives: earlier ? [...earlier.pastLives, earlier.life].slice(-10) : [],
+    seen: report.number,
+    plan: report.plan,
+    facts,
+    repository: repositoryOf(state.rules, facts),
+    arrived: ++state.arrivals,
+    phase: 'held',
+    since: now,
+    attempt: report.attempt,
+    excused: 0,
+    holds: false,
+    decisions: [],
+    beside: [],
+  };
+  state.patterns.delete(task.id);
+  indexTask(state, task);
+  heard(state, task.id);
+  joinPlan(state, report, now);
+  wake(state, `task:${task.id}`);
+  const taken = [...refuseCycle(state, task, now), ...follow(state, task, report, now)];
+  return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;
+}
+
+/** Plans are checked before they are submitted; tasks started one by one can still wait for each other in a circle. */
+function refuseCycle(state: State, task: TaskRecord, now: number): Taken[] {
+  if (task.facts.after.length === 0 || !state.dependents.has(task.id)) return [];
+  const reach = new Map<string, string[]>();
+  const queue = [task.id];
+  for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
+    if (reach.has(id)) continue;
+    const member = state.tasks.get(id);
+    // Nobody waits for the upstreams of a task that has ended.
+    const upstreams = member?.phase === 'ended' ? [] : (member?.facts.after.map((edge) => edge.task) ?? []);
+    reach.set(id, upstreams);
+    queue.push(...upstreams);
+  }
+  const cycle = findCycle(reach);
+  if (!cycle) return [];
+  return cycle.slice(1).flatMap((id) => {
+    const member = state.tasks.get(id);
+    return member
+      ? cancelTask(state, member, { code: 'GRAPH_CYCLE', evidence: { text: cycle.join(' -> ') } }, now)
+      : [];
+  });
+}

@@ -1,0 +1,73 @@
+// What happens because time has passed: leases and persons' claims run out, back-offs and rests end, whoever waited too
+// long for an upstream or for a plan is cancelled. A deadline that has moved meanwhile is set anew.
+
+import type { State, TaskRecord } from '../state.js';
+import { end, record, release, requeue, stop, type Taken } from '../transitions.js';
+import { cancelTask } from './cancel.js';
+import { expirePlan } from './plans.js';
+import { expireRecovery } from './recovery.js';
+
+export function expire(state: State, now: number): Taken[] {
+  const taken: Taken[] = [];
+  for (let due = state.deadlines.take(now); due; due = state.deadlines.take(now)) {
+    const { id, kind } = due;
+    if (kind === 'recovery') {
+      expireRecovery(state);
+    } else if (kind === 'plan') {
+      taken.push(...expirePlan(state, id, now));
+    } else {
+      const task = state.tasks.get(id);
+      if (task) taken.push(...expireTask(state, task, kind, now));
+    }
+  }
+  return taken;
+}
+
+function expireTask(state: State, task: TaskRecord, kind: string, now: number): Taken[] {
+  const { deadlines } = state;
+  if (kind === 'lease' && task.leaseUntil !== undefined)
+    return expireLease(state, task, task.leaseUntil, now);
+  if (kind === 'hand' && task.phase === 'running' && task.leaseUntil !== undefined) {
+    if (task.leaseUntil <= now)
+      return [end(state, task, { kind: 'cancelled', code: 'CLAIM_EXPIRED' }, {}, true, now)];
+    deadlines.push({ at: task.leaseUntil, kind: 'hand', id: task.id });
+  }
+  if (kind === 'backoff' && task.phase === 'backoff' && (task.backoffUntil ?? 0) <= now)
+    requeue(state, task, now);
+  if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now)
+    release(state, task);
+  if (kind === 'upstream' && task.phase === 'held' && task.hold?.code === 'UPSTREAM_UNKNOWN') {
+    const at = task.hold.since + state.rules.planTimeout;
+    if (at <= now)
+      return cancelTask(state, task, { code: 'UPSTREAM_MISSING', evidence: task.hold.evidence }, now);
+    deadlines.push({ at, kind: 'upstream', id: task.id });
+  }
+  return [];
+}
+
+/** The holder is stopped at the lease's end; if it is not heard of, its paths are free after the lock-delay. */
+function expireLease(state: State, task: TaskRecord, leaseUntil: number, now: number): Taken[] {
+  const { deadlines, rules } = state;
+  if (leaseUntil > now) {
+    deadlines.push({ at: leaseUntil, kind: 'lease', id: task.id });
+    return [];
+  }
+  if (task.phase === 'running') {
+    deadlines.push({ at: leaseUntil + rules.lockDelay, kind: 'lease', id: task.id });
+    return [stop(state, task, 'retry', 'CLAIM_EXPIRED', {}, now)];
+  }
+  if (task.phase === 'stopping') {
+    if (leaseUntil + rules.lockDelay <= now) return letLapse(state, task, now);
+    deadlines.push({ at: leaseUntil + rules.lockDelay, kind: 'lease', id: task.id });
+  }
+  return [];
+}
+
+/** The claims of a task whose agent should have ended and was not heard of. Written down, unless that is why it was stopped. */
+function letLapse(state: State, task: TaskRecord, now: number): Taken[] {
+  const { stop: why, holds } = task;
+  release(state, task);
+  return holds && why && why.code !== 'CLAIM_EXPIRED'
+    ? [record(state, task, why.verdict, 'CLAIM_EXPIRED', {}, now)]
+    : [];
+}

@@ -4,21 +4,17 @@
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseRawDiff, type RawChange } from '../src/client/raw-diff.js';
 import type { Mirror } from './mirror.js';
 
-export interface Change {
-  path: Buffer;
-  oldMode: string;
-  newMode: string;
-  oldOid: string;
-  newOid: string;
-}
+/** What differs at a path, or shall. */
+export type Change = Omit<RawChange, 'status'>;
 
 const GONE = '000000';
 
 /** What differs between two trees or commits, exactly. */
 export async function changesBetween(mirror: Mirror, from: string, to: string): Promise<Change[]> {
-  return parseRaw(
+  return parseRawDiff(
     await mirror.run([
       'diff-tree',
       '-r',
@@ -31,20 +27,6 @@ export async function changesBetween(mirror: Mirror, from: string, to: string): 
       to,
     ]),
   );
-}
-
-function parseRaw(raw: Buffer): Change[] {
-  const changes: Change[] = [];
-  for (let at = 0; at < raw.length; ) {
-    const middle = raw.indexOf(0, at);
-    const end = raw.indexOf(0, middle + 1);
-    const [oldMode = '', newMode = '', oldOid = '', newOid = ''] = raw
-      .toString('latin1', at + 1, middle)
-      .split(' ');
-    changes.push({ path: raw.subarray(middle + 1, end), oldMode, newMode, oldOid, newOid });
-    at = end + 1;
-  }
-  return changes;
 }
 
 /** Paths as claims see them: bytes that are not UTF-8 become U+FFFD, which only a claim of a directory can cover. */

@@ -5,15 +5,9 @@
 // A fixed number of processes, whatever the number of commits.
 
 import { GitError, git, gitText } from '../../client/git.js';
+import { field, parseRawDiffs, type RawChange } from '../../client/raw-diff.js';
 
-export interface Change {
-  path: Buffer;
-  oldMode: string;
-  newMode: string;
-  oldOid: string;
-  newOid: string;
-  status: 'A' | 'M' | 'D' | 'T';
-}
+export type Change = RawChange;
 
 export interface HistoryCommit {
   oid: string;
@@ -78,7 +72,7 @@ export async function readChanges(repo: string, oids: readonly string[]): Promis
   } catch (error) {
     throw incomplete(repo, error);
   }
-  const changes = parseChanges(output);
+  const changes = parseRawDiffs(output);
   const missing = oids.find((oid) => !changes.has(oid));
   if (missing !== undefined) throw new Error(`${repo} lacks the commit ${missing}`);
   return changes;
@@ -157,40 +151,6 @@ async function listCommits(
     at = subject.next + 1; // the newline after each entry
   }
   return commits;
-}
-
-/** Parses `diff-tree --stdin -z --always`: commit ids and raw entries, each followed by its path, all NUL-ended. */
-export function parseChanges(output: Buffer): Map<string, Change[]> {
-  const byCommit = new Map<string, Change[]>();
-  let current: Change[] = [];
-  for (let at = 0; at < output.length; ) {
-    const head = field(output, at);
-    const text = head.bytes.toString('latin1');
-    if (!text.startsWith(':')) {
-      current = byCommit.get(text) ?? [];
-      byCommit.set(text, current);
-      at = head.next;
-      continue;
-    }
-    const path = field(output, head.next);
-    current.push(parseEntry(text, path.bytes));
-    at = path.next;
-  }
-  return byCommit;
-}
-
-function parseEntry(text: string, path: Buffer): Change {
-  const [oldMode = '', newMode = '', oldOid = '', newOid = '', status = ''] = text.slice(1).split(' ');
-  if (status !== 'A' && status !== 'M' && status !== 'D' && status !== 'T') {
-    throw new Error(`git diff-tree gave an entry that is not understood: ${text}`);
-  }
-  return { path, oldMode, newMode, oldOid, newOid, status };
-}
-
-function field(buffer: Buffer, at: number): { bytes: Buffer; next: number } {
-  const end = buffer.indexOf(0, at);
-  if (end < 0) throw new Error('git gave an incomplete listing');
-  return { bytes: buffer.subarray(at, end), next: end + 1 };
 }
 
 function refuseSubmodules(repo: string, commits: readonly HistoryCommit[]): void {

@@ -20,6 +20,7 @@ describe('a claim is normalised', () => {
     ['cafe\u0301', 'caf\u00e9'],
     ['a*b', 'a*b'],
     ['docs/a:b', 'docs/a:b'],
+    [':(glob)docs/a:*', ':(glob)docs/a:*'],
     [' with space', ' with space'],
   ])('%j is %j', (claim, expected) => {
     expect(text(claim)).toBe(expected);
@@ -42,6 +43,10 @@ describe('a claim that cannot be right is refused, and told why', () => {
     [':(exclude)a', 'only the pathspec form :(glob)'],
     [':!a', 'only the pathspec form :(glob)'],
     ['other:src', 'a ":" in the first component'],
+    ['./other:src', 'a ":" in the first component'],
+    [':(glob)other:src', 'a ":" in the first component'],
+    [':(glob)./other:*', 'a ":" in the first component'],
+    [':(glob)*:src/**', 'a ":" in the first component'],
     [':(glob)', 'the glob is empty'],
     [':(glob)a?', 'only `*` and `**` are known'],
     [':(glob)[ab]', 'only `*` and `**` are known'],

@@ -25,6 +25,8 @@ export function parsePattern(claim: string): Pattern {
   const segments = body.split('/').filter((part) => part !== '' && part !== '.');
   if (segments.includes('..'))
     throw new BadPattern('".." is not allowed: write the path from the repository\'s root');
+  // What stands before a ":" there names another repository, so no pattern may look like that.
+  if (segments[0]?.includes(':')) throw new BadPattern('a ":" in the first component is not allowed here');
   if (glob && segments.length === 0) throw new BadPattern('the glob is empty: write at least `:(glob)**`');
   return { text: (glob ? GLOB : '') + (segments.join('/') || '.'), glob, segments };
 }
@@ -39,7 +41,6 @@ function refuse(claim: string, body: string, glob: boolean): void {
   if (/[\u0000-\u001f\u007f]/.test(body))
     throw new BadPattern('control characters are not allowed in a claim');
   if (!glob && body.startsWith(':')) throw new BadPattern('only the pathspec form :(glob)… is known');
-  if (!glob && /^[^/]*:/.test(body)) throw new BadPattern('a ":" in the first component is not allowed here');
   if (glob && /[?[\]{}]/.test(body)) throw new BadPattern('in a :(glob) only `*` and `**` are known');
 }
 

@@ -732,7 +732,7 @@ tasks:
     write(fleet.dir, 'fine.yaml', { id: 'fine', agent, prompt: 'true' });
     write(fleet.dir, 'syntax.yaml', 'tasks: [\n');
     write(fleet.dir, 'my plan.yaml', { tasks: [{ id: 'a', agent, prompt: 'x' }] });
-    const [bad, several, syntax, missing, name, twice] = await Promise.all([
+    const [bad, several, syntax, missing, name, twice, single, named] = await Promise.all([
       cli('submit', 'bad.yaml'),
       cli('submit', 'fine.yaml', 'circle.yaml', 'bad.yaml', '--json'),
       cli('submit', 'syntax.yaml'),
@@ -804,6 +804,8 @@ tasks:
     expect((await cli('submit', old, '--wait')).code).toBe(0);
     const refused = await cli('submit', plan('new'), old, '--json');
     expect(refused.code).toBe(3);
+    write(fleet.dir, 'single.yaml', { tasks: [{ id: 'fine', agent, prompt: 'true' }] });
+    write(fleet.dir, 'named.yaml', { plan: 'single', tasks: [{ id: 'fine', agent, prompt: 'true' }] });
     expect(json(refused)).toEqual({
       error: expect.stringContaining('submitted before: old/a (finished)'),
       exitCode: 3,
@@ -812,6 +814,8 @@ tasks:
     expect(await fleet.signalbox.describe('new/a')).toBeUndefined();
     const both = await cli('submit', plan('new'), plan('newer'), '--wait', '--json');
     expect(both.code).toBe(0);
+      cli('submit', 'single.yaml'),
+      cli('submit', 'named.yaml'),
     expect(json<{ tasks: TaskLine[] }>(both).tasks.map(({ id }) => id)).toEqual(['new/a', 'newer/a']);
     await sh(
       fleet.dir,
@@ -845,10 +849,31 @@ tasks:
     expect(refused.out).toBe('refused: hand/docs/x.md overlaps hand/docs, held by hand/ann\n');
     expect(refusedJson.code).toBe(3);
     expect(json(refusedJson)).toMatchObject({ id: 'hand/bo', phase: 'ended', code: 'PATH_HELD' });
+    const reserved = '"single" is the plan of tasks that are submitted on their own';
+    for (const result of [single, named])
+      expect(result).toMatchObject({ code: 2, err: expect.stringContaining(reserved) });
+    expect(named.err).toContain('named.yaml:1:7: plan: ');
     expect(again).toMatchObject({
       code: 3,
       err: expect.stringContaining('release it first, or use another name'),
     });
+  it('refuses a plan called as single tasks are, whoever starts it', async () => {
+    const task = { id: 'raw', agent, prompt: 'true' };
+    const reserved = '"single" is the plan of tasks that are submitted on their own';
+    await expect(fleet.signalbox.submit('single', [task])).rejects.toThrow(reserved);
+    const handle = await fleet.signalbox.client.workflow.start('agentTask', {
+      workflowId: `${fleet.name}/task/raw-single`,
+      taskQueue: `signalbox-${fleet.name}`,
+      args: [{ fleet: fleet.name, plan: { id: 'single', size: 1 }, task }],
+    });
+    const failure = await handle.result().then(
+      () => 'no failure',
+      (error: Error) => String(error.cause),
+    );
+    expect(failure).toContain(`plan.id: ${reserved}: give this plan another name (found "single")`);
+    expect((await fleet.signalbox.overview()).tasks.some(({ id }) => id === 'single/raw')).toBe(false);
+  });
+
     expect(queued).toMatchObject({ code: 0, err: '' });
     expect(queued.out).toBe(
       'hand/cyd waits: hand/docs/q overlaps hand/docs, held by hand/ann\ngive up with: signalbox release cyd\n',

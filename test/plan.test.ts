@@ -248,6 +248,19 @@ describe('a plan', () => {
     expect(found).toHaveLength(5);
   });
 
+  test('names that mean something else are not free for plans', () => {
+    const single =
+      '"single" is the plan of tasks that are submitted on their own: give this plan another name';
+    const hand = '"hand" is what the claims of persons are called by: give this plan another name';
+    expect(complaints(Plan, { plan: 'single', tasks: [task({})] })).toEqual([`plan: ${single}`]);
+    expect(complaints(Plan, { plan: 'hand', tasks: [task({})] })).toEqual([`plan: ${hand}`]);
+    expect(complaints(TaskInput, { fleet: 'f', plan: { id: 'single' }, task: task({}) })).toEqual([
+      `plan.id: ${single}`,
+    ]);
+    for (const name of ['singles', 'constructor', 'Hand'])
+      expect(complaints(Plan, { plan: name, tasks: [task({})] })).toEqual([]);
+  });
+
   test('a plan without tasks is none', () => {
     expect(complaints(Plan, { plan: 'p', tasks: [] })).toEqual(['tasks: must not be empty']);
   });

@@ -1,12 +1,12 @@
 import { Command } from 'commander';
 import { parseDuration } from '../domain/durations.js';
-import { NAME } from '../domain/ids.js';
+import { HAND, NAME, taskName } from '../domain/ids.js';
 import { BadPattern, parsePattern } from '../domain/paths.js';
 import { didYouMean } from '../domain/problems.js';
 import { BadInput, type CommonOptions, EXIT, me, print, withFleet } from './context.js';
 
 /** What claims of persons are called among the holders. */
-export const handName = (name: string): string => `hand/${name}`;
+export const handName = (name: string): string => taskName(HAND, name);
 
 interface ClaimOptions extends CommonOptions {
   name: string;

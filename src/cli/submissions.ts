@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { readDocument } from '../client/documents.js';
 import type { TaskSource } from '../client/fleet-client.js';
 import type { Config } from '../domain/config.js';
-import { NAME } from '../domain/ids.js';
+import { NAME, reservedPlan } from '../domain/ids.js';
 import { checkAgainst, Plan, SingleTask } from '../domain/plan.js';
 import { didYouMean, type Problem } from '../domain/problems.js';
 import { BadInput } from './context.js';
@@ -55,9 +55,10 @@ function misfits(config: Config, source: unknown): Problem[] {
 
 function planName(file: string): string {
   const name = basename(file).replace(/\.[^.]*$/, '');
-  if (!NAME.test(name))
+  const reserved = reservedPlan(name);
+  if (reserved || !NAME.test(name))
     throw new BadInput(
-      `the plan in ${file} needs a name: add \`plan: some-name\`, for the file's name is not fit for one`,
+      `the plan in ${file} needs a name: add \`plan: some-name\`, for the file's name is not fit for one${reserved ? ` (${reserved})` : ''}`,
     );
   return name;
 }

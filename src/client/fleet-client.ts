@@ -15,6 +15,7 @@ import {
   coordinatorId,
   QUERY,
   SEARCH,
+  reservedPlan,
   SIGNAL,
   SINGLE,
   taskName,
@@ -80,6 +81,8 @@ export class FleetClient {
           fleet: this.fleet,
           ...(plan === undefined ? {} : { plan: { id: plan, size: tasks.length } }),
           task,
+    const reserved = plan === undefined ? undefined : reservedPlan(plan);
+    if (reserved) throw new Refused(reserved);
         });
         started.push(id);
         options.onStarted?.(id);

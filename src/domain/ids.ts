@@ -6,6 +6,18 @@ export const NAME = /^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[
 /** The plan of a task that was submitted on its own. */
 export const SINGLE = 'single';
 
+/** Instead of a plan's name, what the claims of persons are called by. */
+export const HAND = 'hand';
+
+/** What is wrong with a plan's name that means something else; undefined for any other. */
+export function reservedPlan(plan: string): string | undefined {
+  if (plan === SINGLE)
+    return `"${SINGLE}" is the plan of tasks that are submitted on their own: give this plan another name`;
+  if (plan === HAND)
+    return `"${HAND}" is what the claims of persons are called by: give this plan another name`;
+  return undefined;
+}
+
 export const taskName = (plan: string, task: string): string => `${plan}/${task}`;
 
 export const coordinatorId = (fleet: string): string => `${fleet}/coordinator`;

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { type Config, Duration, Name, Retry } from './config.js';
 import { findCycle } from './graph.js';
-import { NAME } from './ids.js';
+import { NAME, reservedPlan } from './ids.js';
 import { BadPattern, parsePattern } from './paths.js';
 
 const Claim = z.string().superRefine((claim, ctx) => {
@@ -13,6 +13,11 @@ const Claim = z.string().superRefine((claim, ctx) => {
     if (!(error instanceof BadPattern)) throw error;
     ctx.addIssue({ code: 'custom', message: error.message });
   }
+});
+
+const PlanName = Name.superRefine((plan, ctx) => {
+  const message = reservedPlan(plan);
+  if (message) ctx.addIssue({ code: 'custom', message });
 });
 
 export const UNTIL = ['landed', 'finished'] as const;
@@ -80,7 +85,7 @@ export type Task = z.infer<typeof Task>;
 /** One task as it travels: the schema of what `agentTask` takes. */
 export const TaskInput = z.strictObject({
   fleet: Name,
-  plan: z.strictObject({ id: Name, size: z.int().min(1).optional() }).optional(),
+  plan: z.strictObject({ id: PlanName, size: z.int().min(1).optional() }).optional(),
   task: Task.superRefine(checkTask),
 });
 
@@ -102,7 +107,7 @@ function checkTask(task: Task, ctx: z.core.$RefinementCtx): void {
 
 export const Plan = z
   .strictObject({
-    plan: Name.optional().describe(
+    plan: PlanName.optional().describe(
       'The name of the plan: part of every workflow id. The name of the file when left out.',
     ),
     tasks: z.array(Task.superRefine(checkTask)).min(1),

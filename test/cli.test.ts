@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { CommanderError } from 'commander';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { stringify } from 'yaml';
 import { program } from '../src/cli/main.js';
 import { readFleet } from '../src/client/config.js';
@@ -370,6 +370,43 @@ describe.concurrent('up', () => {
       prompt: `${gate(home, 'long')}\n${edit('long.txt', 'long')}`,
       role,
       writes: ['long.txt'],
+
+  it('is 4 where the namespace is unknown or the note of `up` is damaged, 2 for a damaged profile', async () => {
+    const folder = mkdtempSync(join(tmp, 'damaged-'));
+    write(folder, 'signalbox.yaml', 'fleet: f\nrepositories: {app: {url: .}}\nagents: {a: {command: x}}\n');
+    mkdirSync(join(folder, '.signalbox'));
+    const note = join(folder, '.signalbox', 'server.json');
+    write(folder, '.signalbox/server.json', '{"address": "local", "namespace": 5, "pid": 1}');
+    write(folder, 'temporal.toml', '[profile.default');
+    const address = inject('temporal');
+    const [status, worker, up, namespace, profile] = await Promise.all([
+      run(['status', '--json'], { cwd: folder }),
+      run(['worker'], { cwd: folder }),
+      run(['up'], { cwd: folder }),
+      run(['status'], { cwd: folder, env: { TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'shp' } }),
+      run(['status'], { cwd: folder, env: { TEMPORAL_CONFIG_FILE: join(folder, 'temporal.toml') } }),
+    ]);
+    for (const result of [status, worker, up])
+      expect(result).toMatchObject({ code: 4, err: expect.stringContaining(`${note} cannot be accepted`) });
+    expect(json(status)).toMatchObject({ exitCode: 4 });
+    for (const part of [
+      'server.json:1:13: address: expected host:port (found "local")',
+      'server.json:1:35: namespace: expected string, found a number (found 5)',
+      'delete the file, and start `signalbox up` again; or set TEMPORAL_ADDRESS',
+    ])
+      expect(status.err).toContain(part);
+    expect(namespace).toMatchObject({ code: 4, out: '' });
+    expect(namespace.err).toContain(
+      `the Temporal server at ${address} (from TEMPORAL_ADDRESS) has no namespace "shp"; there are: default.`,
+    );
+    expect(namespace.err).toContain('temporal operator namespace create --namespace shp');
+    expect(profile).toMatchObject({ code: 2, out: '' });
+    expect(profile.err).toContain(`${join(folder, 'temporal.toml')} cannot be accepted: 1 problem\n`);
+    write(folder, '.signalbox/server.json', '{"address": "127.0.0.1:');
+    const torn = await run(['status'], { cwd: folder });
+    expect(torn).toMatchObject({ code: 4, err: expect.stringContaining('server.json:1:') });
+    expect(torn.err).toContain('delete the file');
+  });
     });
 
     const up = new Cli(['up'], { cwd: folder });

@@ -30,7 +30,7 @@ Exit codes:
   1  done, and it did not: a task failed or was cancelled, trees differ, an invariant was violated
   2  wrong usage or bad input; nothing was done
   3  refused: submitted before, path held, unknown task; nothing was done
-  4  no Temporal server, or no worker, answers`;
+  4  no Temporal server, no such namespace on it, or no worker that answers`;
 
 export function program(): Command {
   const signalbox = new Command('signalbox')

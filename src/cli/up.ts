@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { startTemporalServer, type TemporalServer } from '../../worker/temporal-server.js';
@@ -6,9 +6,10 @@ import { readFleet } from '../client/config.js';
 import {
   connect,
   givenServer,
+  readServerNote,
   type ServerAddress,
-  type ServerNote,
   serverNoteFile,
+  writeServerNote,
 } from '../client/connection.js';
 import { Refused } from '../client/fleet-client.js';
 import { BadInput, type CommonOptions } from './context.js';
@@ -69,9 +70,9 @@ export const upCommand = (): Command =>
 
 /** Two servers on one database would spoil it. */
 async function refuseSecond(home: string): Promise<void> {
-  const text = await readFile(serverNoteFile(home), 'utf8').catch(() => undefined);
-  if (text === undefined) return;
-  const { pid, address, namespace } = JSON.parse(text) as ServerNote;
+  const note = await readServerNote(home);
+  if (note === undefined) return;
+  const { pid, address, namespace } = note;
   try {
     process.kill(pid, 0);
     // The number may be another process's by now.
@@ -101,8 +102,7 @@ async function startOwnServer(
     log,
   });
   const { address, namespace, uiUrl } = server;
-  const note: ServerNote = { address, namespace, pid: process.pid, ...(uiUrl ? { uiUrl } : {}) };
-  await writeFile(serverNoteFile(home), `${JSON.stringify(note)}\n`);
+  await writeServerNote(home, { address, namespace, pid: process.pid, ...(uiUrl ? { uiUrl } : {}) });
   return server;
 }
 

@@ -11,13 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startTemporalServer } from '../../../worker/temporal-server.js';
 import { CONFIG_FILE, type Fleet, readFleet } from '../../client/config.js';
-import {
-  connect,
-  findServer,
-  givenServer,
-  type ServerNote,
-  serverNoteFile,
-} from '../../client/connection.js';
+import { connect, findServer, givenServer, writeServerNote } from '../../client/connection.js';
 import { FleetClient } from '../../client/fleet-client.js';
 import { superviseWorker } from '../supervise.js';
 import { endAgents } from './processes.js';
@@ -185,9 +179,8 @@ async function startTemporal(
     log,
   });
   undo.add(stop);
-  const note: ServerNote = { address, namespace, pid: process.pid, ...(uiUrl ? { uiUrl } : {}) };
   // The worker, and every command given this configuration, finds the server by this note.
-  await writeFile(serverNoteFile(home), `${JSON.stringify(note)}\n`);
+  await writeServerNote(home, { address, namespace, pid: process.pid, ...(uiUrl ? { uiUrl } : {}) });
   return uiUrl;
 }
 

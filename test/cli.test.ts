@@ -300,6 +300,7 @@ describe.concurrent('init', () => {
       url,
       branch: 'trunk',
       remote: true,
+      credentialsLeftOut: false,
     });
     expect(readFileSync(join(folder, 'signalbox.yaml'), 'utf8')).toBe(text);
     expect(readFileSync(join(folder, '.gitignore'), 'utf8')).toBe('node_modules\n.signalbox/\n');
@@ -316,6 +317,29 @@ describe.concurrent('init', () => {
       const { config } = await readFleet(join(folder, 'signalbox.yaml'));
       expect(config.repositories.app?.url).toBe(folder);
       expect(name.startsWith(config.fleet)).toBe(true);
+    }
+  });
+
+  it('copies no secret from the URL of the remote', async () => {
+    const remotes = [
+      ['https://ann:s3cret@example.com/shop.git', 'https://example.com/shop.git'],
+      ['https://s3cret@example.com:8443/shop.git', 'https://example.com:8443/shop.git'],
+      ['https://ann:s3cret@hunter2@example.com/a@b.git', 'https://example.com/a@b.git'],
+      ['ssh://git:s3cret@example.com/shop.git', 'ssh://git@example.com/shop.git'],
+    ];
+    for (const [index, [remote, url]] of remotes.entries()) {
+      const folder = await repository('shop', remote);
+      const result = await run(index === 0 ? ['init'] : ['init', '--json'], { cwd: folder });
+      expect(result).toMatchObject({ code: 0, err: '' });
+      if (index > 0) expect(json(result)).toMatchObject({ url, credentialsLeftOut: true });
+      else expect(result.out).toContain(`${url}\n  without the credentials that the remote's URL holds`);
+      const { config } = await readFleet(join(folder, 'signalbox.yaml'));
+      expect(config.repositories.app?.url).toBe(url);
+      expect(result.out + readFileSync(join(folder, 'signalbox.yaml'), 'utf8')).not.toMatch(/s3cret|hunter2/);
+    }
+    for (const remote of ['git@example.com:shop.git', 'ssh://git@example.com/shop.git']) {
+      const result = await run(['init', '--json'], { cwd: await repository('shop', remote) });
+      expect(json(result)).toMatchObject({ url: remote, credentialsLeftOut: false });
     }
   });
 

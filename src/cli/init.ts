@@ -15,7 +15,7 @@ export const initCommand = (): Command =>
     .option('--force', 'overwrite one that is there')
     .addHelpText('after', '\nExample:\n  cd my-service && signalbox init')
     .action(async (options: CommonOptions & { force?: boolean }) => {
-      const { dir, url, branch, remote } = await lookAround();
+      const { dir, url, branch, remote, credentialsLeftOut } = await lookAround();
       const file = join(dir, CONFIG_FILE);
       if (existsSync(file) && !options.force)
         throw new Refused(`${file} is there already: edit it, or overwrite it with --force`);
@@ -28,10 +28,15 @@ export const initCommand = (): Command =>
       parseText(file, text, () => Config);
       await writeFile(file, text);
       const ignored = await ignoreHome(dir);
-      print(options, { file, url, branch, remote }, () =>
+      print(options, { file, url, branch, remote, credentialsLeftOut }, () =>
         [
           `wrote ${file}`,
           `  repository  ${url}${remote ? '' : ' (this repository has no remote: its own folder, which must be bare or not have the branch checked out)'}`,
+          ...(credentialsLeftOut
+            ? [
+                "  without the credentials that the remote's URL holds: git on the worker's host must get them elsewhere, such as from a credential helper",
+              ]
+            : []),
           `  branch      ${branch}`,
           ...(ignored ? ['  added .signalbox/ to .gitignore'] : []),
           'Next: name your agent in it, then `signalbox up`.',
@@ -39,7 +44,15 @@ export const initCommand = (): Command =>
       );
     });
 
-async function lookAround(): Promise<{ dir: string; url: string; branch: string; remote: boolean }> {
+interface Surroundings {
+  dir: string;
+  url: string;
+  branch: string;
+  remote: boolean;
+  credentialsLeftOut: boolean;
+}
+
+async function lookAround(): Promise<Surroundings> {
   const git = simpleGit();
   const dir = (await git.raw(['rev-parse', '--show-toplevel']).catch(() => '')).trim();
   if (dir === '')
@@ -55,7 +68,17 @@ async function lookAround(): Promise<{ dir: string; url: string; branch: string;
   ).trim();
   const current = (await git.raw(['symbolic-ref', '--quiet', '--short', 'HEAD']).catch(() => '')).trim();
   const branch = head.includes('/') ? head.slice(head.indexOf('/') + 1) : current || 'main';
-  return { dir, url: origin?.refs.fetch || '.', branch, remote: origin !== undefined };
+  const found = origin?.refs.fetch || '.';
+  const url = withoutCredentials(found);
+  return { dir, url, branch, remote: origin !== undefined, credentialsLeftOut: url !== found };
+}
+
+/** signalbox.yaml is committed, so no secret may stand in it. Over http even a name alone can be a token; ssh needs its name. */
+function withoutCredentials(url: string): string {
+  const [, scheme, user, rest] = /^([a-z][a-z0-9+.-]*:\/\/)([^/?#]*)@(.*)$/is.exec(url) ?? [];
+  if (scheme === undefined || user === undefined) return url;
+  const name = /ssh/i.test(scheme) ? user.split(':')[0] : '';
+  return `${scheme}${name ? `${name}@` : ''}${rest}`;
 }
 
 async function ignoreHome(dir: string): Promise<boolean> {

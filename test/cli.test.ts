@@ -370,30 +370,6 @@ describe.concurrent('without a server', () => {
     expect(JSON.parse(results[2]?.out ?? '')).toEqual({ error: unknown, exitCode: 4 });
     expect(results[3]?.err).toContain('127.0.0.1:1 (from TEMPORAL_ADDRESS) does not answer');
   });
-});
-
-describe.concurrent('up', () => {
-  it('runs everything; Ctrl-C leaves nothing running and loses nothing', async () => {
-    const home = mkdtempSync(join(tmp, 'up-'));
-    await sh(home, 'git init -q --bare -b trunk origin.git');
-    const folder = join(home, 'shop');
-    const person = 'git -c user.name=P -c user.email=p@example.com';
-    await sh(
-      home,
-      `git clone -q origin.git shop 2>/dev/null; cd shop; git checkout -q -B trunk; ${person} commit -q --allow-empty -m seed; git push -q origin trunk`,
-    );
-    expect(await run(['init'], { cwd: folder })).toMatchObject({ code: 0 });
-    write(folder, 'hello.yaml', {
-      id: 'hello',
-      prompt: edit('hello.txt', 'hello'),
-      role,
-      writes: ['hello.txt'],
-    });
-    write(folder, 'long.yaml', {
-      id: 'long',
-      prompt: `${gate(home, 'long')}\n${edit('long.txt', 'long')}`,
-      role,
-      writes: ['long.txt'],
 
   it('is 4 where the namespace is unknown or the note of `up` is damaged, 2 for a damaged profile', async () => {
     const folder = mkdtempSync(join(tmp, 'damaged-'));
@@ -431,6 +407,30 @@ describe.concurrent('up', () => {
     expect(torn).toMatchObject({ code: 4, err: expect.stringContaining('server.json:1:') });
     expect(torn.err).toContain('delete the file');
   });
+});
+
+describe.concurrent('up', () => {
+  it('runs everything; Ctrl-C leaves nothing running and loses nothing', async () => {
+    const home = mkdtempSync(join(tmp, 'up-'));
+    await sh(home, 'git init -q --bare -b trunk origin.git');
+    const folder = join(home, 'shop');
+    const person = 'git -c user.name=P -c user.email=p@example.com';
+    await sh(
+      home,
+      `git clone -q origin.git shop 2>/dev/null; cd shop; git checkout -q -B trunk; ${person} commit -q --allow-empty -m seed; git push -q origin trunk`,
+    );
+    expect(await run(['init'], { cwd: folder })).toMatchObject({ code: 0 });
+    write(folder, 'hello.yaml', {
+      id: 'hello',
+      prompt: edit('hello.txt', 'hello'),
+      role,
+      writes: ['hello.txt'],
+    });
+    write(folder, 'long.yaml', {
+      id: 'long',
+      prompt: `${gate(home, 'long')}\n${edit('long.txt', 'long')}`,
+      role,
+      writes: ['long.txt'],
     });
 
     const up = new Cli(['up'], { cwd: folder });
@@ -515,9 +515,11 @@ describe.concurrent('up', () => {
 
 describe.concurrent('a fleet whose worker comes late', () => {
   it('is told about from the list, and a submission that was killed half way leaves nothing', async () => {
-    const fleet = await TestFleet.start({ config: { planTimeout: '2s', ceiling: 40 } }, false);
+    const fleet = await TestFleet.start({ config: { planTimeout: '10s', ceiling: 40 } }, false);
     try {
       const cli = at(fleet);
+      const start = (...args: string[]) =>
+        new Cli(args, { cwd: fleet.dir, env: { TEMPORAL_ADDRESS: fleet.address } });
       const [status, claims, why, claim, packet, issue] = await Promise.all([
         cli('status'),
         cli('claims', '--json'),
@@ -526,7 +528,7 @@ describe.concurrent('a fleet whose worker comes late', () => {
         cli('packet', 'p/unknown'),
         cli('resume', role),
       ]);
-      const trouble = `fleet ${fleet.name} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``;
+      const trouble = `no worker serves fleet ${fleet.name}: start one with \`signalbox up\` or \`signalbox worker\``;
       expect(status).toMatchObject({ code: 0, out: `${trouble}\nno tasks\n`, err: '' });
       expect(json(claims)).toEqual({ error: trouble, exitCode: 4 });
       for (const result of [claims, why, claim])
@@ -543,24 +545,17 @@ describe.concurrent('a fleet whose worker comes late', () => {
         prompt: `touch '${fleet.dir}/ran'`,
       }));
       write(fleet.dir, 'large.yaml', { tasks });
-      const submit = new Cli(['submit', 'large.yaml'], {
-        cwd: fleet.dir,
-        env: { TEMPORAL_ADDRESS: fleet.address },
-      });
+      write(fleet.dir, 'late.yaml', { id: 'late', prompt: 'true' });
+      const late = start('submit', 'late.yaml', '--wait');
+      const waits = `signalbox: no worker serves fleet ${fleet.name}; the tasks start, or go on, once one runs (\`signalbox up\` or \`signalbox worker\`)\n`;
+      await late.shows(waits);
+      const submit = start('submit', 'large.yaml');
       await until('the first task', () => fleet.signalbox.describe('large/t0'));
       submit.child.kill('SIGKILL');
       await submit.ended;
-      let started: string[] = [];
-      await until('the list to know', async () => {
-        const before = started.length;
-        started = (await fleet.signalbox.list()).map(({ id }) => id);
-        return started.length > 0 && started.length === before;
-      });
-      expect(started.length).toBeLessThan(size);
-      const worker = new Cli(['worker', '--json'], {
-        cwd: fleet.dir,
-        env: { TEMPORAL_ADDRESS: fleet.address },
-      });
+      const submitted = async () =>
+        (await fleet.signalbox.list()).map(({ id }) => id).filter((id) => id.startsWith('large/'));
+      const worker = start('worker', '--json');
       await until('the worker', () => worker.out.includes('}\n'));
       expect(JSON.parse(worker.out)).toEqual({
         ready: true,
@@ -568,26 +563,43 @@ describe.concurrent('a fleet whose worker comes late', () => {
         fleet: fleet.name,
         address: fleet.address,
       });
+      // The plan's time begins anew with each arrival, so that all have arrived when it is up.
+      const started = await fleet.until('all that was submitted to arrive', async () => {
+        const known = (await fleet.signalbox.overview()).tasks.filter(({ id }) => id.startsWith('large/'));
+        const names = await submitted();
+        return known.length === names.length && names;
+      });
+      expect(started.length).toBeGreaterThan(0);
+      expect(started.length).toBeLessThan(size);
       const ended = [...(await fleet.signalbox.wait(started)).values()];
+      expect(await submitted()).toHaveLength(started.length);
       expect(new Set(ended.map((line) => line.outcome?.code))).toEqual(new Set(['PLAN_NEVER_COMPLETED']));
       expect(existsSync(join(fleet.dir, 'ran'))).toBe(false);
       expect((await cli('status')).out).toMatch(
-        new RegExp(`large/t0 +cancelled .*only \\d+ of the plan's ${size} tasks arrived in time`),
+        new RegExp(
+          `large/t0 +cancelled .*only ${started.length} of the plan's ${size} tasks arrived in time`,
+        ),
       );
+      expect(await late.ended).toBe(0);
+      expect(late.err).toBe(`${waits}signalbox: a worker answers\n`);
+      expect(late.out).toMatch(/\nsingle\/late +finished /);
       worker.child.kill('SIGTERM');
       expect(await worker.ended, worker.err).toBe(0);
+      // Temporal lists the worker for minutes yet: its process is known to have ended.
+      const stopped = Date.now();
+      let silentMs = Number.POSITIVE_INFINITY;
       const [told, silence, gone] = await Promise.all([
         cli('why', 'large/t0'),
-        cli('claims'),
+        cli('claims').finally(() => {
+          silentMs = Date.now() - stopped;
+        }),
         cli('log', 'large/t0', '-f'),
       ]);
       // The coordinator is silent; the packet is there.
       expect(told, told.err).toMatchObject({ code: 0, err: '' });
       expect(told.out).toMatch(/^large\/t0 cancelled: only .* \[PLAN_NEVER_COMPLETED\]\n {2}#\d+ /);
-      expect(silence).toMatchObject({
-        code: 4,
-        err: expect.stringContaining('does not answer: does a worker run?'),
-      });
+      expect(silence).toMatchObject({ code: 4, err: `signalbox: ${trouble}\n` });
+      expect(silentMs, 'two seconds and what a loaded machine adds').toBeLessThan(8_000);
       expect(gone).toMatchObject({ code: 0, out: '' });
     } finally {
       await fleet.stop();
@@ -792,6 +804,8 @@ tasks:
     });
     write(fleet.dir, 'fine.yaml', { id: 'fine', agent, prompt: 'true' });
     write(fleet.dir, 'syntax.yaml', 'tasks: [\n');
+    write(fleet.dir, 'single.yaml', { tasks: [{ id: 'fine', agent, prompt: 'true' }] });
+    write(fleet.dir, 'named.yaml', { plan: 'single', tasks: [{ id: 'fine', agent, prompt: 'true' }] });
     write(fleet.dir, 'my plan.yaml', { tasks: [{ id: 'a', agent, prompt: 'x' }] });
     const [bad, several, syntax, missing, name, twice, single, named] = await Promise.all([
       cli('submit', 'bad.yaml'),
@@ -800,6 +814,8 @@ tasks:
       cli('submit', 'missing.yaml'),
       cli('submit', 'my plan.yaml'),
       cli('submit', 'fine.yaml', 'fine.yaml'),
+      cli('submit', 'single.yaml'),
+      cli('submit', 'named.yaml'),
     ]);
     const problems = [
       '5:12: tasks[0].agent: the fleet has no kind of agent called "hs"; did you mean "sh"?',
@@ -833,8 +849,29 @@ tasks:
       code: 2,
       err: expect.stringContaining('"single/fine" is in two of the files'),
     });
+    const reserved = '"single" is the plan of tasks that are submitted on their own';
+    for (const result of [single, named])
+      expect(result).toMatchObject({ code: 2, err: expect.stringContaining(reserved) });
+    expect(named.err).toContain('named.yaml:1:7: plan: ');
     for (const id of ['single/fine', 'bad/one', 'circle/a'])
       expect(await fleet.signalbox.describe(id)).toBeUndefined();
+  });
+
+  it('refuses a plan called as single tasks are, whoever starts it', async () => {
+    const task = { id: 'raw', agent, prompt: 'true' };
+    const reserved = '"single" is the plan of tasks that are submitted on their own';
+    await expect(fleet.signalbox.submit('single', [task])).rejects.toThrow(reserved);
+    const handle = await fleet.signalbox.client.workflow.start('agentTask', {
+      workflowId: `${fleet.name}/task/raw-single`,
+      taskQueue: `signalbox-${fleet.name}`,
+      args: [{ fleet: fleet.name, plan: { id: 'single', size: 1 }, task }],
+    });
+    const failure = await handle.result().then(
+      () => 'no failure',
+      (error: Error) => String(error.cause),
+    );
+    expect(failure).toContain(`plan.id: ${reserved}: give this plan another name (found "single")`);
+    expect((await fleet.signalbox.overview()).tasks.some(({ id }) => id === 'single/raw')).toBe(false);
   });
 
   it('finds ids that stand twice and tasks that nobody knows', async () => {
@@ -865,8 +902,6 @@ tasks:
     expect((await cli('submit', old, '--wait')).code).toBe(0);
     const refused = await cli('submit', plan('new'), old, '--json');
     expect(refused.code).toBe(3);
-    write(fleet.dir, 'single.yaml', { tasks: [{ id: 'fine', agent, prompt: 'true' }] });
-    write(fleet.dir, 'named.yaml', { plan: 'single', tasks: [{ id: 'fine', agent, prompt: 'true' }] });
     expect(json(refused)).toEqual({
       error: expect.stringContaining('submitted before: old/a (finished)'),
       exitCode: 3,
@@ -875,8 +910,6 @@ tasks:
     expect(await fleet.signalbox.describe('new/a')).toBeUndefined();
     const both = await cli('submit', plan('new'), plan('newer'), '--wait', '--json');
     expect(both.code).toBe(0);
-      cli('submit', 'single.yaml'),
-      cli('submit', 'named.yaml'),
     expect(json<{ tasks: TaskLine[] }>(both).tasks.map(({ id }) => id)).toEqual(['new/a', 'newer/a']);
     await sh(
       fleet.dir,
@@ -910,31 +943,10 @@ tasks:
     expect(refused.out).toBe('refused: hand/docs/x.md overlaps hand/docs, held by hand/ann\n');
     expect(refusedJson.code).toBe(3);
     expect(json(refusedJson)).toMatchObject({ id: 'hand/bo', phase: 'ended', code: 'PATH_HELD' });
-    const reserved = '"single" is the plan of tasks that are submitted on their own';
-    for (const result of [single, named])
-      expect(result).toMatchObject({ code: 2, err: expect.stringContaining(reserved) });
-    expect(named.err).toContain('named.yaml:1:7: plan: ');
     expect(again).toMatchObject({
       code: 3,
       err: expect.stringContaining('release it first, or use another name'),
     });
-  it('refuses a plan called as single tasks are, whoever starts it', async () => {
-    const task = { id: 'raw', agent, prompt: 'true' };
-    const reserved = '"single" is the plan of tasks that are submitted on their own';
-    await expect(fleet.signalbox.submit('single', [task])).rejects.toThrow(reserved);
-    const handle = await fleet.signalbox.client.workflow.start('agentTask', {
-      workflowId: `${fleet.name}/task/raw-single`,
-      taskQueue: `signalbox-${fleet.name}`,
-      args: [{ fleet: fleet.name, plan: { id: 'single', size: 1 }, task }],
-    });
-    const failure = await handle.result().then(
-      () => 'no failure',
-      (error: Error) => String(error.cause),
-    );
-    expect(failure).toContain(`plan.id: ${reserved}: give this plan another name (found "single")`);
-    expect((await fleet.signalbox.overview()).tasks.some(({ id }) => id === 'single/raw')).toBe(false);
-  });
-
     expect(queued).toMatchObject({ code: 0, err: '' });
     expect(queued.out).toBe(
       'hand/cyd waits: hand/docs/q overlaps hand/docs, held by hand/ann\ngive up with: signalbox release cyd\n',

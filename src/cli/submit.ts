@@ -1,11 +1,15 @@
 import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
+import { type NoAnswer, NoWorker } from '../client/fleet-client.js';
 import { SINGLE, taskName } from '../domain/ids.js';
 import type { TaskLine } from '../domain/views.js';
 import { BadInput, type CommonOptions, EXIT, print, withFleet } from './context.js';
 import { liveProgress, stateOf } from './progress.js';
 import { readSubmission, type Submission } from './submissions.js';
 import { table } from './table.js';
+
+/** A worker that takes over from one that died answers within this. */
+const MOMENT_MS = 15_000;
 
 interface SubmitOptions extends CommonOptions {
   wait?: boolean;
@@ -46,7 +50,15 @@ export const submitCommand = (): Command =>
           return;
         }
         const progress = options.watch && !options.json ? liveProgress(ids) : undefined;
-        const ended = await signalbox.wait(ids, (overview) => progress?.show(overview));
+        const remarks = silenceRemarks(() => progress?.end());
+        const ended = await signalbox.wait(
+          ids,
+          (overview) => {
+            remarks.answered();
+            progress?.show(overview);
+          },
+          remarks.silent,
+        );
         progress?.end();
         const lines = ids.flatMap((id) => ended.get(id) ?? []);
         print(options, { tasks: lines }, () =>
@@ -61,6 +73,35 @@ export const submitCommand = (): Command =>
 
 export const endedWell = (line: TaskLine): boolean =>
   line.outcome?.kind === 'landed' || line.outcome?.kind === 'finished';
+
+/**
+ * Says on stderr, once each, that the tasks wait for a worker and that one is there. Between two lives of the
+ * coordinator nobody answers for a moment: that is not worth a word.
+ */
+function silenceRemarks(before: () => void) {
+  let said: string | undefined;
+  const say = (remark: string) => {
+    if (remark === said) return;
+    said = remark;
+    before();
+    process.stderr.write(`signalbox: ${remark}\n`);
+  };
+  let since: number | undefined;
+  return {
+    silent(trouble: NoAnswer): void {
+      since ??= Date.now();
+      if (trouble instanceof NoWorker)
+        say(
+          `no worker serves fleet ${trouble.fleet}; the tasks start, or go on, once one runs (\`signalbox up\` or \`signalbox worker\`)`,
+        );
+      else if (Date.now() - since > MOMENT_MS) say(trouble.message);
+    },
+    answered(): void {
+      since = undefined;
+      if (said !== undefined) say('a worker answers');
+    },
+  };
+}
 
 async function readAll(files: string[], options: SubmitOptions): Promise<Submission[]> {
   const { config } = await readFleet(options.config);

@@ -3,6 +3,7 @@
 
 import {
   type Client,
+  isGrpcServiceError,
   QueryNotRegisteredError,
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionStatusName,
@@ -14,8 +15,8 @@ import {
   controlQueue,
   coordinatorId,
   QUERY,
-  SEARCH,
   reservedPlan,
+  SEARCH,
   SIGNAL,
   SINGLE,
   taskName,
@@ -27,6 +28,7 @@ import {
 import type { HandReport, Message } from '../domain/messages.js';
 import type { TaskInput } from '../domain/plan.js';
 import { aged, type Overview, type Story, type TaskLine } from '../domain/views.js';
+import { type Patience, patienceWith } from './patience.js';
 
 /** A task as it is written in a file, before defaults are filled in. */
 export type TaskSource = z.input<typeof TaskInput>['task'];
@@ -34,12 +36,23 @@ export type TaskSource = z.input<typeof TaskInput>['task'];
 /** Something that cannot be done, for a reason that the message gives; nothing has happened. */
 export class Refused extends Error {}
 
-/** Refused because no coordinator answers: most likely no worker runs. */
+/** Refused because no coordinator answers. */
 export class NoAnswer extends Refused {}
+
+/** Refused because no worker runs that could answer. */
+export class NoWorker extends NoAnswer {
+  constructor(readonly fleet: string) {
+    super(`no worker serves fleet ${fleet}: start one with \`signalbox up\` or \`signalbox worker\``);
+  }
+}
 
 /** How many tasks are started at once: a burst of thousands would starve those that run. */
 const SUBMIT_PARALLEL = 20;
 const POLL_MS = 250;
+/** Temporal's number for the queue of workflows, which queries take too. */
+const WORKFLOW_QUEUE = 1;
+/** When Temporal does not say who polls. */
+const UNKNOWN_PATIENCE: Patience = { ms: 12_000, gone: false };
 
 export interface TaskDescription {
   id: string;
@@ -68,6 +81,8 @@ export class FleetClient {
     tasks: TaskSource[],
     options: { onStarted?: (id: string) => void } = {},
   ): Promise<string[]> {
+    const reserved = plan === undefined ? undefined : reservedPlan(plan);
+    if (reserved) throw new Refused(reserved);
     const planId = plan ?? SINGLE;
     const names = tasks.map((task) => taskName(planId, task.id));
     await this.refuseKnown(names);
@@ -81,8 +96,6 @@ export class FleetClient {
           fleet: this.fleet,
           ...(plan === undefined ? {} : { plan: { id: plan, size: tasks.length } }),
           task,
-    const reserved = plan === undefined ? undefined : reservedPlan(plan);
-    if (reserved) throw new Refused(reserved);
         });
         started.push(id);
         options.onStarted?.(id);
@@ -135,7 +148,7 @@ export class FleetClient {
     return this.client.workflow.getHandle(coordinatorId(this.fleet));
   }
 
-  /** Throws NoAnswer when no coordinator runs or no worker answers for it. */
+  /** Throws NoWorker when no worker runs, NoAnswer when no coordinator does or it does not answer. */
   async overview(): Promise<Overview> {
     const overview = await this.ask<Overview>(QUERY.overview);
     return aged(overview, Date.now() - overview.asOf);
@@ -149,20 +162,41 @@ export class FleetClient {
   }
 
   private async ask<T>(query: string, ...args: unknown[]): Promise<T> {
+    const { ms, gone } = await this.patience();
     try {
-      return await this.client.withDeadline(Date.now() + 15_000, () =>
+      return await this.client.withDeadline(Date.now() + ms, () =>
         this.coordinator().query<T, unknown[]>(query, ...args),
       );
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError) {
-        throw new NoAnswer(
-          `fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``,
-        );
-      }
-      if (isUnanswered(error))
-        throw new NoAnswer(
-          `the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`,
-        );
+      const absent = error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError;
+      if (!absent && !isUnanswered(error)) throw error;
+      if (gone) throw new NoWorker(this.fleet);
+      throw new NoAnswer(
+        absent
+          ? `fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``
+          : `the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`,
+      );
+    }
+  }
+
+  /** How long the coordinator may take to answer. */
+  private async patience(): Promise<Patience> {
+    try {
+      const { pollers } = await this.client.workflowService.describeTaskQueue({
+        namespace: this.client.options.namespace,
+        taskQueue: { name: controlQueue(this.fleet) },
+        taskQueueType: WORKFLOW_QUEUE,
+      });
+      const now = Date.now();
+      return patienceWith(
+        (pollers ?? []).map(({ identity, lastAccessTime }) => ({
+          identity: identity ?? '',
+          seenMsAgo: now - Number(lastAccessTime?.seconds ?? 0) * 1_000,
+        })),
+      );
+    } catch (error) {
+      // Not every user may ask this; the question itself tells what is wrong.
+      if (isGrpcServiceError(error)) return UNKNOWN_PATIENCE;
       throw error;
     }
   }
@@ -315,16 +349,21 @@ export class FleetClient {
 
   /**
    * Waits until all the tasks have ended and their workflows are closed, so that their packets are there too; calls
-   * back with every overview. Asks the coordinator and Temporal's list, not each task.
+   * back with every overview, and with what is the matter while nobody answers. Asks the coordinator and Temporal's
+   * list, not each task.
    */
-  async wait(ids: string[], onOverview?: (overview: Overview) => void): Promise<Map<string, TaskLine>> {
+  async wait(
+    ids: string[],
+    onOverview?: (overview: Overview) => void,
+    onSilence?: (trouble: NoAnswer) => void,
+  ): Promise<Map<string, TaskLine>> {
     const ended = new Map<string, TaskLine>();
     const wanted = new Set(ids);
     for (;;) {
       const overview = await this.overview().catch((error: unknown) => {
-        // Between two lives of the coordinator nobody answers for a moment.
-        if (error instanceof Refused) return undefined;
-        throw error;
+        if (!(error instanceof NoAnswer)) throw error;
+        onSilence?.(error);
+        return undefined;
       });
       if (overview) {
         onOverview?.(overview);

@@ -91,6 +91,9 @@ export function coordinatorStart(config: Host['config'], messages: Message[]) {
 export interface Delivery {
   standings: { task: string; standing: Standing }[];
   orders: { role: string; orders: Orders }[];
+  /** Tasks asked to announce themselves to the coordinator of this epoch. */
+  asked: string[];
+  epoch: number;
 }
 
 export interface Surveyed {
@@ -135,20 +138,18 @@ export function deliveryActivities(host: Host, outbox: Outbox) {
           staticSummary: `Writer of role ${role}`,
         });
       });
+      await announce(
+        client,
+        batch.asked.map((task) => taskWorkflowId(fleet, task)),
+        batch.epoch,
+      );
       return { gone };
     },
 
-    /** Lists the fleet's live tasks and writers, and asks each to announce itself. */
-    async survey(): Promise<Surveyed> {
+    /** Lists the fleet's live tasks and writers, and asks each to announce itself to the coordinator of the epoch. */
+    async survey(epoch: number): Promise<Surveyed> {
       const ids = await runningIds(client, fleet);
-      await inParallel(ids, async (id) => {
-        await client.workflow
-          .getHandle(id)
-          .signal(SIGNAL.announce)
-          .catch((error: unknown) => {
-            if (!(error instanceof WorkflowNotFoundError)) throw error;
-          });
-      });
+      await announce(client, ids, epoch);
       return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []) };
     },
 
@@ -180,6 +181,17 @@ export async function runningIds(client: Client, fleet: string): Promise<string[
   return ids;
 }
 
+/** Asks workflows to announce themselves; who is closed by now is passed over. */
+async function announce(client: Client, ids: string[], epoch: number): Promise<void> {
+  await inParallel(ids, async (id) => {
+    try {
+      await client.workflow.getHandle(id).signal(SIGNAL.announce, epoch);
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error;
+    }
+  });
+}
+
 function nameOf(fleet: string, workflowId: string): string | undefined {
   const writers = writerId(fleet, '');
   return workflowId.startsWith(writers)
@@ -202,7 +214,8 @@ async function outcomeOf(
   }
 }
 
-async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+/** Works on all items, a few at a time. */
+export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const queue = [...items];
   const hands = Array.from({ length: Math.min(PARALLEL, queue.length) }, async () => {
     for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);

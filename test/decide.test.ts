@@ -60,6 +60,7 @@ class Box {
       id,
       life: '1.run',
       plan: { id: 's' },
+      epoch: this.state.epoch,
       attempt: 1,
       at: 'waiting',
       ...last,
@@ -522,6 +523,20 @@ describe('an attempt that fails', () => {
       expect(box.why('s/a')).toBe(code);
     },
   );
+
+  test('does not wait again for what it waited for once: it holds its claims meanwhile', () => {
+    const box = new Box();
+    box.writes('s/a', ['x']);
+    box.writes('s/b', ['x'], { after: [{ task: 's/a' }], retry: { attempts: 2, backoff: 1_000 } });
+    box.commits('s/a');
+    box.lands('s/a');
+    expect(box.phase('s/b')).toBe('running');
+    box.task('s/a', { life: '2.run', number: 1, at: 'waiting' });
+    expect(box.record('s/a').hold).toMatchObject({ code: 'PATH_HELD', evidence: { holder: 's/b' } });
+    box.fails('s/b');
+    box.pass(1_000);
+    expect(box.phase('s/b')).toBe('running');
+  });
 
   test('WORKER_LOST is not the agent’s failure: it does not use up the attempts', () => {
     const box = new Box();
@@ -1046,27 +1061,30 @@ describe('a coordinator that starts without state', () => {
     expect([box.phase('p/b'), box.why('p/c')]).toEqual(['running', 'UPSTREAM_FAILED']);
   });
 
-  test('withdraws a landing that only a late message tells of, and believes the ledger if it had landed', () => {
+  test('asks a task first that may still hear an earlier coordinator, and builds nothing on its late messages', () => {
     const box = new Box({}, true);
-    const fence = { epoch: 1, number: 1 };
     const result = { kind: 'commits' as const, dead: true, base: 'b', commit: 'c', ref: 'r' };
-    box.tell({
-      kind: 'task',
+    const late = {
+      kind: 'task' as const,
       id: 's/a',
-      life: '1.run',
+      life: '999999.run',
       number: 4,
+      epoch: 999_000,
       plan: { id: 's' },
       facts: { role: 'dev', writes: ['a'], reads: [], after: [] },
       attempt: 1,
-      at: 'stopped',
-      fence,
+      at: 'stopped' as const,
+      fence: { epoch: 999_000, number: 1 },
       result,
-    });
-    live(box, 's/b');
+    };
+    box.tell(late);
     box.tell({ kind: 'surveyed', live: [], last: true });
-    box.tell({ kind: 'gone', task: 's/b' });
-    expect(box.state.recovery).toBeUndefined();
-    expect(takeOrders(box.state, 'dev').landings).toMatchObject([{ id: 's/a#1.1', withdraw: true }]);
+    expect(box.state.tasks.has('s/a')).toBe(false);
+    expect([...box.state.due.announcements]).toEqual(['s/a']);
+    box.tell({ ...late, number: 5, epoch: box.state.epoch });
+    expect(takeOrders(box.state, 'dev').landings).toMatchObject([{ id: 's/a#999000.1' }]);
+    box.tell({ ...late, id: 's/new', life: `${box.state.epoch}.run`, number: 1, epoch: 0 });
+    expect(box.state.tasks.has('s/new')).toBe(true);
   });
 
   test('knows that a plan was complete when one of its tasks has run', () => {

@@ -45,11 +45,12 @@ export interface CarriedTask {
   report: Pick<TaskReport, 'attempt' | 'at' | 'fence' | 'result' | 'cancel'>;
   attempts: AttemptRecord[];
   standing?: Standing;
+  epoch?: number;
   shown: string;
 }
 
 export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
-export const announceSignal = defineSignal(SIGNAL.announce);
+export const announceSignal = defineSignal<[number?]>(SIGNAL.announce);
 export const cancelSignal = defineSignal<[{ reason?: string; by?: string }]>(SIGNAL.cancel);
 export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
 
@@ -107,6 +108,8 @@ class TaskRun {
   private report: CarriedTask['report'];
   private attempts: AttemptRecord[];
   private standing: Standing | undefined;
+  /** The newest coordinator heard of. */
+  private epoch: number | undefined;
   private shown: string;
   /** Temporal itself was asked to cancel this workflow. */
   private cancelRequested = false;
@@ -131,6 +134,7 @@ class TaskRun {
     this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
     this.attempts = carried?.attempts ?? [];
     this.standing = carried?.standing;
+    this.epoch = carried?.epoch;
     this.shown = carried?.shown ?? '';
     this.listen();
   }
@@ -138,16 +142,15 @@ class TaskRun {
   private listen(): void {
     setHandler(standingSignal, (standing) => {
       const known = this.standing;
-      if (standing.life !== this.life) return;
-      if (
-        known &&
-        (standing.epoch < known.epoch || (standing.epoch === known.epoch && standing.number <= known.number))
-      )
-        return;
+      if (standing.life !== this.life || standing.epoch < (this.epoch ?? 0)) return;
+      if (known && standing.epoch === known.epoch && standing.number <= known.number) return;
+      this.epoch = standing.epoch;
       this.standing = standing;
     });
-    setHandler(announceSignal, () => {
+    // What an earlier coordinator still has on its way is void once this is answered: the next one goes by the answer.
+    setHandler(announceSignal, (epoch) => {
       this.owed = true;
+      if (typeof epoch === 'number') this.epoch = Math.max(this.epoch ?? 0, epoch);
     });
     setHandler(cancelSignal, (request) => {
       const { reason, by } = request ?? {};
@@ -211,8 +214,9 @@ class TaskRun {
   private async announce(): Promise<void> {
     this.owed = false;
     this.number += 1;
-    const { id, life, number, plan, facts } = this;
-    await tell({ kind: 'task', id, life, number, plan, facts, ...this.report });
+    const { id, life, number, plan, facts, epoch } = this;
+    const heard = epoch === undefined ? {} : { epoch };
+    await tell({ kind: 'task', id, life, number, plan, facts, ...heard, ...this.report });
   }
 
   private async heed(standing: Standing): Promise<void> {
@@ -325,7 +329,7 @@ class TaskRun {
   }
 
   private async continueAsNew(): Promise<void> {
-    const { life, number, report, attempts, standing, shown } = this;
+    const { life, number, report, attempts, standing, epoch, shown } = this;
     await continueAsNew<typeof agentTask>(this.raw, {
       life,
       number,
@@ -333,6 +337,7 @@ class TaskRun {
       attempts,
       shown,
       ...(standing ? { standing } : {}),
+      ...(epoch === undefined ? {} : { epoch }),
     });
   }
 

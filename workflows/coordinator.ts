@@ -97,7 +97,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     feed(state, inbox, now());
     if (now() >= surveyAt) {
       surveys += 1;
-      const { live } = await survey();
+      const { live } = await survey(state.epoch);
       const last = surveys > 1;
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
       feed(state, [{ kind: 'surveyed', live, last }], now());
@@ -181,7 +181,10 @@ function problemOf(event: Event): string | undefined {
 }
 
 const hasDue = ({ due, recovery }: State): boolean =>
-  due.standings.size > 0 || due.packets.size > 0 || (due.orders.size > 0 && recovery === undefined);
+  due.standings.size > 0 ||
+  due.announcements.size > 0 ||
+  due.packets.size > 0 ||
+  (due.orders.size > 0 && recovery === undefined);
 
 /** Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. */
 async function flush(state: State, inbox: Event[]): Promise<void> {
@@ -196,14 +199,17 @@ async function flush(state: State, inbox: Event[]): Promise<void> {
   for (const role of roles) state.due.orders.delete(role);
   const packets = [...state.due.packets].flatMap((id) => packetOf(state, id) ?? []);
   state.due.packets.clear();
-  if (standings.length > 0 || orders.length > 0) {
+  const asked = [...state.due.announcements].slice(0, BATCH);
+  for (const id of asked) state.due.announcements.delete(id);
+  if (standings.length > 0 || orders.length > 0 || asked.length > 0) {
     try {
-      const { gone } = await deliver({ standings, orders });
+      const { gone } = await deliver({ standings, orders, asked, epoch: state.epoch });
       for (const { task, life } of gone) inbox.push({ kind: 'gone', task, life });
     } catch (error) {
       log.error(`a delivery failed and is repeated: ${String(error)}`);
       for (const id of ids) state.due.standings.add(id);
       for (const role of roles) state.due.orders.add(role);
+      for (const id of asked) state.due.announcements.add(id);
       await sleep('1s', { summary: 'a delivery failed' });
     }
   }

@@ -16,8 +16,10 @@ export const sameFence = (a: Fence | undefined, b: Fence | undefined): boolean =
  * Whether a life is known to be earlier than another, so that its late messages do not pass for news. Lives tell by
  * starting with the time they began, in milliseconds: `1700000000000.run-id`.
  */
-export const earlierLife = (a: string, b: string): boolean =>
-  Number(a.split('.', 1)[0]) < Number(b.split('.', 1)[0]);
+export const earlierLife = (a: string, b: string): boolean => beganAt(a) < beganAt(b);
+
+/** When a life began, in milliseconds. */
+export const beganAt = (life: string): number => Number(life.split('.', 1)[0]);
 
 /** Negative when `a` is older than `b`. */
 export const compareFences = (a: Fence, b: Fence): number => a.epoch - b.epoch || a.number - b.number;

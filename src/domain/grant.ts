@@ -115,7 +115,12 @@ function judgeIssue(state: State, task: TaskRecord): Verdict | undefined {
   return undefined;
 }
 
+/**
+ * What a task waited for once it need not wait for again: it holds its claims between its attempts, and an upstream
+ * that was started anew meanwhile may want the very same paths.
+ */
 function judgeGraph(state: State, task: TaskRecord): Verdict | undefined {
+  if (task.fence) return undefined;
   let pending: Verdict | undefined;
   for (const edge of task.facts.after) {
     const upstream = state.tasks.get(edge.task);

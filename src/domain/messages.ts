@@ -59,6 +59,8 @@ export interface TaskReport {
   /** One life of the task's workflow: a retry or a reset begins another. Starts with its time, see earlierLife. */
   life: string;
   number: number;
+  /** The newest coordinator it has heard of: whatever an earlier one still says is ignored from then on. */
+  epoch?: number;
   plan: PlanRef;
   facts: TaskFacts;
   /** The attempt it waits for, runs or has ended. */

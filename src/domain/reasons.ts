@@ -63,7 +63,6 @@ export const REASONS = {
   WORKER_LOST: (e) => `the worker that ran the agent was lost${because(e)}`,
   CLAIM_EXPIRED: () => 'its lease ran out without a sign of life from its agent',
   CLAIM_LOST: (e) => `after a restart of the coordinator ${e.path} turned out to be held by ${e.holder}`,
-  FENCE_STALE: () => 'its result belongs to an earlier grant',
   LANDING_CONFLICT: (e) => `the branch moved under it${because(e)}`,
   OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,

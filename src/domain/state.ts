@@ -108,7 +108,14 @@ export interface CarriedState {
   recovery?: Recovery;
   /** Whether this line of coordinators ever had to recover: outcomes may then have to be looked up. */
   recovered: boolean;
-  due: { standings: string[]; lazy: string[]; orders: string[]; packets: string[]; lookups: string[] };
+  due: {
+    standings: string[];
+    lazy: string[];
+    announcements: string[];
+    orders: string[];
+    packets: string[];
+    lookups: string[];
+  };
 }
 
 export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'due'> {
@@ -117,12 +124,13 @@ export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' |
   issues: Map<string, { state: string; number: number }>;
   roles: Map<string, RoleRecord>;
   /**
-   * What has to be told: standings at once, standings whose only news is another holder (lazy), orders to writers,
-   * packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
+   * What has to be told: standings at once, standings whose only news is another holder (lazy), tasks to be asked who
+   * they are, orders to writers, packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
    */
   due: {
     standings: Set<string>;
     lazy: Set<string>;
+    announcements: Set<string>;
     orders: Set<string>;
     packets: Set<string>;
     lookups: Set<string>;
@@ -165,7 +173,7 @@ export function freshState(rules: Rules, now: number): State {
     roles: [],
     recovery,
     recovered: false,
-    due: { standings: [], lazy: [], orders: [], packets: [], lookups: [] },
+    due: { standings: [], lazy: [], announcements: [], orders: [], packets: [], lookups: [] },
   });
 }
 
@@ -188,6 +196,7 @@ export function carry(state: State): CarriedState {
     due: {
       standings: [...due.standings],
       lazy: [...due.lazy],
+      announcements: [...due.announcements],
       orders: [...due.orders],
       packets: [...due.packets],
       lookups: [...due.lookups],
@@ -206,6 +215,7 @@ export function restore(carried: CarriedState): State {
     due: {
       standings: new Set(due.standings),
       lazy: new Set(due.lazy),
+      announcements: new Set(due.announcements),
       orders: new Set(due.orders),
       packets: new Set(due.packets),
       lookups: new Set(due.lookups),

@@ -192,6 +192,8 @@ export interface SimTask {
   cancel?: CancelRequest;
   /** The newest standing it has taken. */
   told?: { epoch: number; number: number };
+  /** The newest coordinator it has heard of. */
+  epoch?: number;
   stopping?: boolean;
   closed: boolean;
   terminated: boolean;
@@ -222,6 +224,7 @@ interface SimWriter {
 type Letter =
   | { to: 'coordinator'; event: Event; line?: number; sentAt?: number }
   | { to: 'task'; id: string; standing: Standing; leaseEnd: number }
+  | { to: 'anyone'; id: string; epoch: number }
   | { to: 'writer'; role: string; orders: Orders };
 
 export class Broken extends Error {}
@@ -248,7 +251,6 @@ export class Fleet {
   born = { rules: RULES, now: 1_000_000 };
   private rules = RULES;
   private submitted = 0;
-  private lives = 0;
   private counters = 0;
   private readonly outcomes = new Map<string, Outcome>();
   private readonly lifeOf = new Map<string, string>();
@@ -390,7 +392,7 @@ export class Fleet {
   }
 
   private start(id: string, spec: Spec, facts: TaskFacts): void {
-    const life = `${++this.lives}.run`;
+    const life = this.newLife();
     const task: SimTask = {
       id,
       spec,
@@ -413,7 +415,7 @@ export class Fleet {
   }
 
   private report(task: SimTask): void {
-    const { id, life, attempt, at, fence, result, cancel, facts, spec } = task;
+    const { id, life, attempt, at, fence, result, cancel, facts, spec, epoch } = task;
     const size = this.specs.filter((other) => other.plan === spec.plan).length;
     const plan = { id: spec.plan, ...(spec.plan === 'single' ? {} : { size }) };
     this.send({
@@ -421,6 +423,7 @@ export class Fleet {
       id,
       life,
       number: ++task.number,
+      ...(epoch === undefined ? {} : { epoch }),
       plan,
       facts,
       attempt,
@@ -450,6 +453,7 @@ export class Fleet {
   }
 
   private survey(): void {
+    for (const { id } of this.live()) this.network.push({ to: 'anyone', id, epoch: this.state.epoch });
     const live = [
       ...this.live().map((task) => task.id),
       ...Object.keys(this.rules.roles).map((role) => `writer:${role}`),
@@ -473,9 +477,6 @@ export class Fleet {
     this.steps.length = 0;
     this.taken.length = 0;
     this.born = { rules: this.rules, now: this.now };
-    // What the earlier one said at the very end is lost with it, or was heard before: an outcome that comes when the
-    // next coordinator has already heard the task again is a story of two truths that nobody can mend.
-    this.network = this.network.filter((letter) => letter.to !== 'task' || letter.standing.phase !== 'ended');
   }
 
   // ---- the network
@@ -497,6 +498,10 @@ export class Fleet {
   private deliver(letter: Letter): void {
     if (letter.to === 'task') {
       this.hear(letter.id, letter.standing, letter.leaseEnd);
+      return;
+    }
+    if (letter.to === 'anyone') {
+      this.beAsked(letter.id, letter.epoch);
       return;
     }
     if (letter.to === 'writer') {
@@ -532,6 +537,8 @@ export class Fleet {
     const { due } = this.state;
     for (const id of due.standings) this.sendStanding(id);
     due.standings.clear();
+    for (const id of due.announcements) this.network.push({ to: 'anyone', id, epoch: this.state.epoch });
+    due.announcements.clear();
     if (!this.state.recovery) {
       for (const role of due.orders) {
         this.steps.push({ orders: role });
@@ -587,11 +594,26 @@ export class Fleet {
 
   // ---- tasks and their agents
 
+  private beAsked(id: string, epoch: number): void {
+    const task = this.tasks.get(id);
+    if (!task || task.closed) return;
+    task.epoch = Math.max(task.epoch ?? 0, epoch);
+    this.report(task);
+  }
+
+  /** Lives begin at times of their own, as they do on a real server's clock. */
+  private newLife(): string {
+    this.now += 1;
+    return `${this.now}.run`;
+  }
+
   private hear(id: string, standing: Standing, leaseEnd: number): void {
     const task = this.tasks.get(id);
     if (!task || task.closed || standing.life !== task.life) return;
-    const { told } = task;
+    const { told, epoch = 0 } = task;
+    if (standing.epoch < epoch) return;
     if (told && (standing.epoch - told.epoch || standing.number - told.number) <= 0) return;
+    task.epoch = standing.epoch;
     task.told = { epoch: standing.epoch, number: standing.number };
     const { fence } = standing;
     if (standing.phase === 'ended') {
@@ -727,7 +749,7 @@ export class Fleet {
   // ---- writers
 
   private newWriter(role: string): void {
-    const life = `${++this.lives}.run`;
+    const life = this.newLife();
     const writer: SimWriter = { role, life, number: 0, orders: [], results: new Map() };
     this.writers.set(role, writer);
     this.reportWriter(writer);
@@ -872,7 +894,7 @@ export class Fleet {
     if (!record.holds) throw new Broken(`${id} runs without its claims`);
     if (record.kind === 'hand') return;
     if (taken.attempt !== record.attempt) throw new Broken(`${id} was granted for another attempt`);
-    for (const edge of record.facts.after) {
+    for (const edge of taken.attempt > 1 ? [] : record.facts.after) {
       const upstream = state.tasks.get(edge.task)?.outcome?.kind;
       if (upstream !== 'landed' && upstream !== 'finished')
         throw new Broken(`${id} runs though ${edge.task} is ${upstream ?? 'not over'}`);

@@ -53,7 +53,6 @@ function endRecovery(state: State): void {
   const { recovery } = state;
   if (!recovery?.surveyed || recovery.awaiting.length > 0) return;
   delete state.recovery;
-  distrustTheUnlisted(state, new Set(recovery.live));
   wake(state, 'recovery');
 }
 
@@ -64,18 +63,6 @@ export function expireRecovery(state: State): void {
   state.recovery.surveyed = true;
   lookBack(state);
   endRecovery(state);
-}
-
-/**
- * A landing that a late message told of, though no list has its task: it may have ended otherwise, told by the earlier
- * coordinator. Its writer withdraws it, unless it has landed. Should it live after all, it is tried once more.
- */
-function distrustTheUnlisted(state: State, live: ReadonlySet<string>): void {
-  for (const task of state.tasks.values()) {
-    if (task.phase !== 'landing' || task.stop || live.has(task.id) || !inherited(state, task)) continue;
-    task.stop = { verdict: 'retry', code: 'FENCE_STALE', evidence: {} };
-    if (task.facts.role) state.due.orders.add(task.facts.role);
-  }
 }
 
 export function onFound(state: State, event: Found, now: number): Taken[] {

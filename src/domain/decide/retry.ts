@@ -6,12 +6,7 @@ import type { State, TaskRecord } from '../state.js';
 import { end, leave, lostSight, record, type Taken } from '../transitions.js';
 
 /** What is not the agent's failure does not use up its attempts, up to so many times. */
-const EXCUSED: ReadonlySet<ReasonCode> = new Set([
-  'LANDING_CONFLICT',
-  'WORKER_LOST',
-  'CLAIM_LOST',
-  'FENCE_STALE',
-]);
+const EXCUSED: ReadonlySet<ReasonCode> = new Set(['LANDING_CONFLICT', 'WORKER_LOST', 'CLAIM_LOST']);
 const MOST_EXCUSED = 10;
 
 /** An attempt failed: another one after a wait, as long as there are any left. The claims stay pinned meanwhile. */

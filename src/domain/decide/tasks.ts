@@ -1,7 +1,7 @@
 // What a task says of itself: it arrives, new or as the next life of a known one; from then on its record follows it, and
 // it is cancelled when it asks for that. Within a life only a higher number is news.
 
-import { earlierLife } from '../fence.js';
+import { beganAt, earlierLife } from '../fence.js';
 import { findCycle } from '../graph.js';
 import type { CancelRequest, TaskReport } from '../messages.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
@@ -16,6 +16,10 @@ import { repositoryOf } from './rules.js';
 
 export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   const known = state.tasks.get(report.id);
+  if (known?.life !== report.life && heedsAnother(state, report)) {
+    if (!state.recovery?.live.includes(report.id)) state.due.announcements.add(report.id);
+    return [];
+  }
   if (known && known.life !== report.life) {
     if (known.pastLives.includes(report.life) || earlierLife(report.life, known.life)) return [];
     return [...supersede(state, known, now), ...arrive(state, report, known, now)];
@@ -29,6 +33,13 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   if (taken.length === 0) state.due.standings.add(known.id);
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
 }
+
+/**
+ * An earlier coordinator may still have a word on its way to this task: a grant, an outcome. Nothing is built on what
+ * the task says until it has heard of this coordinator, for from then on it ignores the earlier one.
+ */
+const heedsAnother = (state: State, report: TaskReport): boolean =>
+  (report.epoch ?? 0) < state.epoch && beganAt(report.life) < state.epoch;
 
 const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } => ({
   code: cancel.code,

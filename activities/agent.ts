@@ -4,7 +4,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { activityInfo, Context, heartbeat } from '@temporalio/activity';
+import { Context, heartbeat } from '@temporalio/activity';
 import { type AgentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
@@ -124,7 +124,6 @@ async function attempt(
     repository,
     fence: input.fence,
     checkout: agent.checkout,
-    token: Buffer.from(activityInfo().taskToken).toString('base64'),
     worker: host.self,
   };
   await writeRecord(dir, note);

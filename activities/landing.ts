@@ -13,7 +13,6 @@ import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
 import { appendEntry, type LedgerView, readLedger } from './ledger.js';
 import type { Mirror } from './mirror.js';
-import { whileInflight } from './presence.js';
 import { commitTree } from './trees.js';
 
 /** The remote may refuse the same push so often before that is taken for an answer (a hook, a protected branch). */
@@ -38,15 +37,14 @@ export type Landed = LandingResult & { deploy?: boolean };
 export function landingActivities(host: Host) {
   return {
     /** A writer's new life: every push of an earlier one that is still on its way fails from now on. */
-    takeOver: (role: string): Promise<void> =>
-      whileInflight(host, async () => {
-        const mirror = writerMirror(host, role);
-        await openLedger(mirror, `writer of role ${role} starts`);
-        await moveLedgerAlone(mirror, { kind: 'taken-over', reason: 'the writer starts a new life' });
-      }),
+    async takeOver(role: string): Promise<void> {
+      const mirror = writerMirror(host, role);
+      await openLedger(mirror, `writer of role ${role} starts`);
+      await moveLedgerAlone(mirror, { kind: 'taken-over', reason: 'the writer starts a new life' });
+    },
 
     /** Lands the orders one after the other; results in their order. A role with a deploy gets one at a time. */
-    land: (input: LandInput): Promise<Landed[]> => whileInflight(host, () => landAll(host, input)),
+    land: (input: LandInput): Promise<Landed[]> => landAll(host, input),
 
     /** Withdraws a landing by moving the ledger first; tells if it had landed already. */
     async withdraw(input: { role: string; order: LandingOrder }): Promise<Landed> {
@@ -73,7 +71,7 @@ export function landingActivities(host: Host) {
     },
 
     /** Deploys what landed and looks at the public surface; settles the ledger entry, or rolls the landing back. */
-    deploy: (input: DeployInput): Promise<Deployed> => whileInflight(host, () => deployAndSee(host, input)),
+    deploy: (input: DeployInput): Promise<Deployed> => deployAndSee(host, input),
   };
 }
 
@@ -199,12 +197,12 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     }
     const fate = fateOf(ledger.entries, order.id);
     if (fate) return await resultOf(host, role, order, fate, ledger);
-    if (!(await mirror.has(order.commit)))
+    if ((await mirror.find(order.commit)) === undefined)
       return refuse(order, 'LANDING_REFUSED', `commit ${order.commit} is nowhere to be found`);
     const integrated = await integrate(mirror, order, tip);
     if (integrated.kind === 'refused') return refuse(order, integrated.code, integrated.text);
     const { commit, behind } = integrated;
-    const tree = await mirror.text(['rev-parse', `${commit}^{tree}`]);
+    const tree = await mirror.treeOf(commit);
     if (tree !== verified) {
       const failure = await verifyTree(contextOf(host, mirror, role, order, commit));
       if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the landing was stopped');
@@ -212,7 +210,6 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
       verified = tree;
     }
     const problem = await pushLanding(mirror, ledger, order, { tip, commit, behind });
-    if (problem === undefined) await mirror.note(`refs/heads/${mirror.branch}`, commit);
     if (problem === undefined)
       return landed(host, role, order, { to: commit, number: ledger.entries.length + 1, behind });
     // Something moved meanwhile, or the answer was lost: look again. A remote that refuses what has not moved says no.
@@ -251,7 +248,7 @@ async function pushLanding(
     behind,
     ...(order.title ? { title: order.title } : {}),
   };
-  return await appendEntry(mirror, ledger, entry, updates);
+  return await appendEntry(mirror, ledger, entry, updates, { [head]: commit });
 }
 
 const refuse = (
@@ -327,7 +324,7 @@ async function rollBack(
     const fate = fateOf(ledger.entries, order.id);
     if (fate?.kind === 'rolled-back') return fate.to;
     if (tip !== commit || !fate) return undefined;
-    const tree = await mirror.text(['rev-parse', `${fate.from}^{tree}`]);
+    const tree = await mirror.treeOf(fate.from);
     const message = `Roll back ${order.task}\n\nThis restores the tree of ${fate.from}.\n${reason}\n`;
     const restored = await commitTree(mirror, tree, [tip], message);
     const head = `refs/heads/${mirror.branch}`;
@@ -340,10 +337,13 @@ async function rollBack(
       to: restored,
       reason: reason.slice(-500),
     };
-    const problem = await appendEntry(mirror, ledger, entry, [
-      `--force-with-lease=${head}:${tip}`,
-      `${restored}:${head}`,
-    ]);
+    const problem = await appendEntry(
+      mirror,
+      ledger,
+      entry,
+      [`--force-with-lease=${head}:${tip}`, `${restored}:${head}`],
+      { [head]: restored },
+    );
     if (problem === undefined) return restored;
     if (round > 20) throw new Error(`${order.task} cannot be rolled back: ${problem}`);
     await pause();

@@ -49,23 +49,21 @@ async function newEntries(mirror: Mirror, range: string): Promise<LedgerEntry[]>
 export type NewEntry = Omit<LedgerEntry, 'number'>;
 
 /**
- * One atomic push of a ledger entry and, with it, other ref updates (`--force-with-lease=…` and refspecs). Undefined
- * when it went through, else what git said: nothing has moved then, or the answer was lost on its way.
+ * One atomic push of a ledger entry and, with it, other ref updates (`--force-with-lease=…` and refspecs), which leave
+ * the refs in `moved` where that says. Undefined when it went through, else what git said: nothing has moved then, or the answer was lost on its way.
  */
 export async function appendEntry(
   mirror: Mirror,
   ledger: LedgerView,
   entry: NewEntry,
   updates: string[] = [],
+  moved: Readonly<Record<string, string>> = {},
 ): Promise<string | undefined> {
   const ref = ledgerRef(mirror.branch);
   const message = entryMessage({ number: ledger.entries.length + 1, ...entry });
   const commit = await commitTree(mirror, await emptyTree(mirror), ledger.tip ? [ledger.tip] : [], message);
-  const problem = await mirror.push([
-    `--force-with-lease=${ref}:${ledger.tip ?? ''}`,
-    ...updates,
-    `${commit}:${ref}`,
-  ]);
-  if (problem === undefined) await mirror.note(ref, commit);
-  return problem;
+  return await mirror.push(
+    [`--force-with-lease=${ref}:${ledger.tip ?? ''}`, ...updates, `${commit}:${ref}`],
+    { ...moved, [ref]: commit },
+  );
 }

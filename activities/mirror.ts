@@ -8,12 +8,13 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { simpleGit } from 'simple-git';
-import { git, gitText } from '../src/client/git.js';
+import { type Answer, GitDialogue, git, gitText } from '../src/client/git.js';
 
 export class Mirror {
   private chain: Promise<unknown> = Promise.resolve();
   private waitingRefresh: Promise<string> | undefined;
   private ready: Promise<void> | undefined;
+  private dialogue: GitDialogue | undefined;
 
   constructor(
     readonly name: string,
@@ -64,7 +65,7 @@ export class Mirror {
     });
   }
 
-  /** One network operation on the mirror at a time: git's ref locks do not wait. */
+  /** One operation on the mirror's shared refs at a time: git's ref locks do not wait. */
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
     const next = this.chain.then(work, work);
     this.chain = next.catch(() => undefined);
@@ -100,8 +101,11 @@ export class Mirror {
     ]);
   }
 
-  /** One atomic push. Undefined when it went through, else what git said. */
-  async push(args: string[]): Promise<string | undefined> {
+  /**
+   * One atomic push. Undefined when it went through, else what git said. `moved`: where refs of the shared repository
+   * stand afterwards, to be remembered here; being wrong about that costs a fetch, no more.
+   */
+  async push(args: string[], moved: Readonly<Record<string, string>> = {}): Promise<string | undefined> {
     await this.open();
     return await this.inTurn(async () => {
       try {
@@ -114,16 +118,14 @@ export class Mirror {
           this.url,
           ...args,
         ]);
-        return undefined;
       } catch (error) {
         return said(error);
       }
+      const input = Object.entries(moved).map(([ref, commit]) => `update ${ref} ${commit}\n`);
+      if (input.length > 0)
+        await this.run(['update-ref', '--stdin'], { input: input.join('') }).catch(() => undefined);
+      return undefined;
     });
-  }
-
-  /** Remembers where a ref of the shared repository stands now. Being wrong costs a fetch, no more. */
-  async note(ref: string, commit: string): Promise<void> {
-    await this.run(['update-ref', ref, commit]).catch(() => undefined);
   }
 
   /** Runs git in the mirror with bytes in and out. */
@@ -136,23 +138,72 @@ export class Mirror {
   }
 
   /** The commit that a name stands for; throws when it does not exist. */
-  resolve(name: string): Promise<string> {
-    return this.text(['rev-parse', '--verify', '--quiet', '--end-of-options', `${name}^{commit}`]);
+  async resolve(name: string): Promise<string> {
+    const found = await this.find(name);
+    if (found === undefined) throw new Error(`${this.dir} has no commit ${name}`);
+    return found;
   }
 
   /** As resolve, but undefined for a name that does not exist. */
-  async find(name: string): Promise<string | undefined> {
-    const found = await this.text(['for-each-ref', '--format=%(objectname)', name]);
-    return found === '' ? undefined : (found.split('\n')[0] ?? undefined);
+  find(name: string): Promise<string | undefined> {
+    return this.lookUp(`${name}^{commit}`);
   }
 
-  async has(commit: string): Promise<boolean> {
-    return await this.run(['cat-file', '-e', `${commit}^{commit}`]).then(
-      () => true,
-      () => false,
-    );
+  /** The tree of a commit that exists. */
+  async treeOf(commit: string): Promise<string> {
+    const tree = await this.lookUp(`${commit}^{tree}`);
+    if (tree === undefined) throw new Error(`${this.dir} has no tree of ${commit}`);
+    return tree;
+  }
+
+  /** The object that a name stands for. Names must not hold a newline. */
+  lookUp(name: string): Promise<string | undefined> {
+    return this.ask(`info ${name}\n`, (received) => {
+      const end = received.indexOf(10);
+      if (end < 0) return undefined;
+      return { value: FOUND.exec(received.toString('latin1', 0, end))?.[1], length: end + 1 };
+    });
+  }
+
+  /** The bytes of an object that exists. */
+  async contents(oid: string): Promise<Buffer> {
+    const found = await this.ask(`contents ${oid}\n`, (received): Answer<Buffer | undefined> | undefined => {
+      const end = received.indexOf(10);
+      if (end < 0) return undefined;
+      const found = FOUND.exec(received.toString('latin1', 0, end));
+      if (!found) return { value: undefined, length: end + 1 };
+      const length = end + 1 + Number(found[2]) + 1;
+      if (received.length < length) return undefined;
+      return { value: Buffer.from(received.subarray(end + 1, length - 1)), length };
+    });
+    if (found === undefined) throw new Error(`${this.dir} has no object ${oid}`);
+    return found;
+  }
+
+  /** One process answers all that is looked up: a process for each would be most of what a landing costs. */
+  private async ask<T>(request: string, parse: (received: Buffer) => Answer<T> | undefined): Promise<T> {
+    for (let round = 1; ; round++) {
+      this.dialogue ??= new GitDialogue(this.dir, ['cat-file', '--batch-command']);
+      const { dialogue } = this;
+      try {
+        return await dialogue.ask(request, parse);
+      } catch (error) {
+        if (this.dialogue === dialogue) this.dialogue = undefined;
+        if (round === 2) throw error;
+      }
+    }
+  }
+
+  /** Ends the process that answers look-ups. The next look-up starts another. */
+  async close(): Promise<void> {
+    const { dialogue } = this;
+    this.dialogue = undefined;
+    await dialogue?.close();
   }
 }
+
+/** How `cat-file` describes an object that exists: id, type, size. */
+const FOUND = /^([0-9a-f]{40,64}) (?:commit|tree|blob|tag) (\d+)$/;
 
 /** What git said, without the password that a URL may hold. */
 const said = (error: unknown): string =>

@@ -60,14 +60,11 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
     const tip = await mirror.find(PACKETS_REF);
     const commit = await commitOf(mirror, tip, batch);
     if (commit === undefined) return;
-    const problem = await mirror.push([
-      `--force-with-lease=${PACKETS_REF}:${tip ?? ''}`,
-      `${commit}:${PACKETS_REF}`,
-    ]);
-    if (problem === undefined) {
-      await mirror.note(PACKETS_REF, commit);
-      return;
-    }
+    const problem = await mirror.push(
+      [`--force-with-lease=${PACKETS_REF}:${tip ?? ''}`, `${commit}:${PACKETS_REF}`],
+      { [PACKETS_REF]: commit },
+    );
+    if (problem === undefined) return;
     if (round > 20) throw new Error(`change packets cannot be pushed: ${problem}`);
     await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 100));
   }
@@ -81,12 +78,12 @@ async function commitOf(
 ): Promise<string | undefined> {
   const index = new ScratchIndex(mirror);
   try {
-    const before = tip ? await mirror.text(['rev-parse', `${tip}^{tree}`]) : await emptyTree(mirror);
+    const before = tip ? await mirror.treeOf(tip) : await emptyTree(mirror);
     await index.read(before);
     const changes: Change[] = [];
     for (const { packet, ifAbsent } of batch) {
       const path = packetPath(packet.task, packet.life);
-      if (ifAbsent && tip && (await exists(mirror, `${tip}:${path}`))) continue;
+      if (ifAbsent && tip && (await mirror.lookUp(`${tip}:${path}`)) !== undefined) continue;
       const newOid = await mirror.text(['hash-object', '-w', '--stdin'], {
         input: `${JSON.stringify(packet, undefined, 2)}\n`,
       });
@@ -100,9 +97,3 @@ async function commitOf(
     await index.dispose();
   }
 }
-
-const exists = (mirror: Mirror, name: string): Promise<boolean> =>
-  mirror.run(['cat-file', '-e', name]).then(
-    () => true,
-    () => false,
-  );

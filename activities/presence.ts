@@ -1,9 +1,9 @@
-// Who works on this host for the fleet, and on what: small files that tell the next worker what a dead one left.
+// Who works on this host for the fleet: small files that tell the next worker which ones have died.
 
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { activityInfo } from '@temporalio/activity';
 import type { Host } from './host.js';
 import { isAlive, type ProcessIdentity } from './processes.js';
 
@@ -15,54 +15,37 @@ export async function writeWhole(file: string, text: string): Promise<void> {
   await rename(temporary, file);
 }
 
-/** An activity of a writer, while it runs. */
-export interface Inflight {
-  worker: ProcessIdentity;
-  /** The activity's task token, base64. */
-  token: string;
-}
-
-const inflightDir = (home: string): string => join(home, 'inflight');
 const presenceDir = (home: string): string => join(home, 'workers');
 
-/** Notes the running activity down until the work is over, so that it can be tried again at once if its worker dies. */
-export async function whileInflight<T>(host: Host, work: () => Promise<T>): Promise<T> {
-  const file = join(inflightDir(host.home), `${randomUUID()}.json`);
-  const note: Inflight = {
-    worker: host.self,
-    token: Buffer.from(activityInfo().taskToken).toString('base64'),
-  };
-  await writeWhole(file, JSON.stringify(note));
-  try {
-    return await work();
-  } finally {
-    await rm(file, { force: true });
-  }
-}
-
-/** Takes the notes of workers that are no longer alive. */
-export async function takeInflight(home: string): Promise<Inflight[]> {
-  const found: Inflight[] = [];
-  for (const file of await jsonFiles(inflightDir(home))) {
-    const note = JSON.parse(await readFile(file, 'utf8')) as Inflight;
-    if (isAlive(note.worker)) continue;
-    found.push(note);
-    await rm(file, { force: true });
-  }
-  return found;
-}
-
-/** Registers this worker; gives whether it is the only live one on this host. */
-export async function register(host: Host): Promise<boolean> {
+/** Registers this worker. Gives whether it is the only live one on this host, and the dead ones that it replaces. */
+export async function register(host: Host): Promise<{ alone: boolean; dead: ProcessIdentity[] }> {
   let alone = true;
+  const dead: ProcessIdentity[] = [];
   for (const file of await jsonFiles(presenceDir(host.home))) {
     const other = JSON.parse(await readFile(file, 'utf8')) as ProcessIdentity;
-    if (other.pid !== host.self.pid && isAlive(other)) alone = false;
-    else await rm(file, { force: true });
+    if (isAlive(other)) {
+      alone &&= other.pid === host.self.pid;
+    } else {
+      dead.push(other);
+    }
   }
-  await writeWhole(join(presenceDir(host.home), `${host.self.pid}.json`), JSON.stringify(host.self));
-  return alone;
+  await writeWhole(presenceFile(host.home, host.self), JSON.stringify(host.self));
+  return { alone, dead };
 }
+
+/** What dead workers left has been cleared away, all of it. */
+export async function forget(home: string, dead: readonly ProcessIdentity[]): Promise<void> {
+  for (const worker of dead) await rm(presenceFile(home, worker), { force: true });
+}
+
+/** As Temporal knows a worker process: no other has the same, not even one that gets its process id. */
+export const workerIdentity = (worker: ProcessIdentity): string => `${keyOf(worker)}@${hostname()}`;
+
+const keyOf = ({ pid, started }: ProcessIdentity): string =>
+  `${pid}-${createHash('sha256').update(started).digest('hex').slice(0, 8)}`;
+
+const presenceFile = (home: string, worker: ProcessIdentity): string =>
+  join(presenceDir(home), `${keyOf(worker)}.json`);
 
 async function jsonFiles(dir: string): Promise<string[]> {
   const names = await readdir(dir).catch(() => []);

@@ -1,14 +1,15 @@
 // What a dead worker left behind on this host: agents that still run, workstations with work in them, activities that
 // nobody will complete. A starting worker ends the first, keeps the second, and fails the third, so that their tasks
-// need not wait for a heartbeat to run out.
+// and writers need not wait for a heartbeat to run out.
 
 import { readdir, rm } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import { ActivityNotFoundError } from '@temporalio/client';
+import { ActivityNotFoundError, type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
+import { inParallel, runningIds } from './delivery.js';
 import { type Host, mirrorOf } from './host.js';
-import { register, takeInflight } from './presence.js';
-import { endTree, groupIsOurs, isAlive, markedProcesses } from './processes.js';
+import { register, workerIdentity } from './presence.js';
+import { endTree, groupIsOurs, isAlive, markedProcesses, type ProcessIdentity } from './processes.js';
 import {
   commitLeftovers,
   findRecords,
@@ -20,27 +21,61 @@ import {
 
 export const WORKER_DIED = 'WorkerDied';
 
-/** Gives how many workstations of dead workers were cleared away. */
-export async function reap(host: Host): Promise<number> {
-  let reaped = 0;
-  const alone = await register(host);
+/** Clears away what dead workers left; `dead` are those whose activities are still to be failed. */
+export async function reap(host: Host): Promise<{ stations: number; dead: ProcessIdentity[] }> {
+  let stations = 0;
+  const { alone, dead } = await register(host);
   if (alone) await clearLocks(host);
   for (const { dir, record } of await findRecords(host.home)) {
     if (isAlive(record.worker)) continue;
     await endTree(record.leader && groupIsOurs(record.leader) ? record.leader.pid : undefined, dir, 0);
     await keepWork(host, dir, record);
-    await failActivity(host, record);
-    reaped += 1;
+    stations += 1;
   }
   await endStrays(host);
-  for (const { token } of await takeInflight(host.home)) {
-    const failure = ApplicationFailure.create({
-      type: WORKER_DIED,
-      message: 'its worker died; it is tried again',
-    });
-    await fail(host, token, failure, 'an activity of a writer');
+  return { stations, dead };
+}
+
+/**
+ * Fails the activities that Temporal has handed to dead workers of this host. Their agents have been ended, or were
+ * never started: an attempt leaves its record before anything else. Gives how many it failed.
+ */
+export async function failAbandoned(host: Host, dead: readonly ProcessIdentity[]): Promise<number> {
+  const { client, config, log } = host;
+  const identities = new Set(dead.map(workerIdentity));
+  let failed = 0;
+  await inParallel(await runningIds(client, config.fleet), async (workflowId) => {
+    const pending = await pendingActivities(client, workflowId);
+    for (const { activityId, lastWorkerIdentity, activityType } of pending) {
+      if (!activityId || !identities.has(lastWorkerIdentity ?? '')) continue;
+      const attempt = activityType?.name === 'runAgent';
+      const failure = ApplicationFailure.create({
+        type: WORKER_DIED,
+        message: attempt
+          ? 'its worker died; the agent was found and ended'
+          : 'its worker died; it is tried again',
+        nonRetryable: attempt,
+      });
+      try {
+        await client.activity.fail({ workflowId, activityId }, failure);
+        failed += 1;
+      } catch (error) {
+        // It has timed out or was cancelled meanwhile.
+        if (!(error instanceof ActivityNotFoundError))
+          log(`${activityType?.name} of ${workflowId} could not be failed at once: ${String(error)}`);
+      }
+    }
+  });
+  return failed;
+}
+
+async function pendingActivities(client: Client, workflowId: string) {
+  try {
+    return (await client.workflow.getHandle(workflowId).describe()).raw.pendingActivities ?? [];
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return [];
+    throw error;
   }
-  return reaped;
 }
 
 /** Git that a dead worker had started ends by itself, for nobody reads it any more; this is how long that may take. */
@@ -97,24 +132,5 @@ async function keepWork(host: Host, dir: string, record: WorkstationRecord): Pro
     host.log(
       `the work in ${dir} could not be kept elsewhere, so the folder stays: ${error instanceof Error ? error.message : String(error)}`,
     );
-  }
-}
-
-async function failActivity(host: Host, record: WorkstationRecord): Promise<void> {
-  const failure = ApplicationFailure.create({
-    type: WORKER_DIED,
-    message: 'its worker died; the agent was found and ended',
-    nonRetryable: true,
-  });
-  await fail(host, record.token, failure, `the attempt of ${record.task}`);
-}
-
-async function fail(host: Host, token: string, failure: ApplicationFailure, what: string): Promise<void> {
-  try {
-    await host.client.activity.fail(Buffer.from(token, 'base64'), failure);
-  } catch (error) {
-    // It has timed out or was cancelled meanwhile.
-    if (!(error instanceof ActivityNotFoundError))
-      host.log(`${what} could not be failed at once: ${String(error)}`);
   }
 }

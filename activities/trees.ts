@@ -132,7 +132,7 @@ export async function recommit(
   tree: string,
   parent: string,
 ): Promise<string> {
-  const raw = await mirror.run(['cat-file', 'commit', commit]);
+  const raw = await mirror.contents(commit);
   const split = raw.indexOf('\n\n');
   const head = (split < 0 ? raw : raw.subarray(0, split)).toString('latin1').split('\n');
   const kept = head.filter((line) => /^(author|committer|encoding) /.test(line));

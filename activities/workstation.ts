@@ -33,8 +33,6 @@ export interface WorkstationRecord {
   /** Absent until the clone is made. */
   base?: string;
   checkout: boolean;
-  /** The activity's task token, base64. */
-  token: string;
   worker: ProcessIdentity;
   /** The agent, once it has started: the leader of its process group. */
   leader?: ProcessIdentity;

@@ -4,20 +4,34 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
 import { Refused } from '../src/client/fleet-client.js';
 import { readLedger, readPackets } from '../src/client/records.js';
-import { coordinatorId, SEARCH, taskWorkflowId, writerId } from '../src/domain/ids.js';
-import { edit, type FleetOptions, TestFleet } from './support/fleet.js';
+import { rulesOf } from '../src/domain/config.js';
+import {
+  controlQueue,
+  coordinatorId,
+  SEARCH,
+  taskWorkflowId,
+  WORKFLOW,
+  writerId,
+} from '../src/domain/ids.js';
+import { edit, type FleetOptions, replayHistories, TestFleet } from './support/fleet.js';
 
 const fleets: TestFleet[] = [];
+const names: string[] = [];
 afterEach(async () => {
   for (const fleet of fleets.splice(0)) await fleet.stop();
+});
+// Every execution of this file once more, against the code as built: it must take the very same course.
+afterAll(async () => {
+  expect(await replayHistories(inject('temporal'), names)).toBeGreaterThan(8 * names.length);
 });
 
 async function start(options: FleetOptions = {}, worker = true): Promise<TestFleet> {
   const fleet = await TestFleet.start(options, worker);
   fleets.push(fleet);
+  names.push(fleet.name);
   return fleet;
 }
 
@@ -25,13 +39,16 @@ const role = 'main';
 /** A script that tells it runs by making a file outside its clone, and waits until another is there. */
 const gate = (dir: string, name: string) =>
   `touch '${dir}/${name}.runs'; while [ ! -e '${dir}/${name}.go' ]; do sleep 0.05; done`;
+/** Agents, and commands of writers; the worker's own helpers carry its mark. */
 const markedProcesses = (dir: string): number[] =>
   readdirSync('/proc')
     .filter((pid) => /^\d+$/.test(pid))
     .map(Number)
     .filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`SIGNALBOX_WORKSTATION=${dir}`);
+        const environ = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+        const mark = environ.find((line) => line.startsWith(`SIGNALBOX_WORKSTATION=${dir}`));
+        return mark !== undefined && !mark.endsWith('/worker');
       } catch {
         return false;
       }
@@ -78,12 +95,38 @@ describe('a plan', () => {
     expect(packet('p/read')?.attempts[0]?.report).toBe('seed\n');
     expect(packet('p/docs')?.beside).toContainEqual({ task: 'first/one', why: 'disjoint claims' });
     expect(await fleet.violations(ids)).toEqual([]);
-    expect(await fleet.replayHistories(ids)).toBeGreaterThanOrEqual(6);
     const shown = (
       await fleet.signalbox.client.workflow.getHandle(taskWorkflowId(fleet.name, 'p/two')).describe()
     ).searchAttributes;
     expect(shown[SEARCH.state]).toEqual(['landed']);
     expect(existsSync(join(fleet.fleet.home, 'workstations', 'p'))).toBe(false);
+  });
+
+  it('lands whole while the coordinator continues as new again and again', async () => {
+    const fleet = await start({}, false);
+    const { client } = fleet.signalbox;
+    await client.workflow.start(WORKFLOW.coordinator, {
+      workflowId: coordinatorId(fleet.name),
+      taskQueue: controlQueue(fleet.name),
+      args: [{ rules: rulesOf(fleet.fleet.config), historyLimit: 30 }],
+    });
+    await fleet.startWorker();
+    const tasks = Array.from({ length: 12 }, (_, i) => ({
+      id: `t${i}`,
+      prompt: edit(`f${i % 4}`, 'x'),
+      role,
+      writes: [`f${i % 4}`],
+      after: i % 5 === 4 ? [`t${i - 3}`] : [],
+    }));
+    const ids = await fleet.submit('n', tasks);
+    const ended = await fleet.signalbox.wait(ids);
+    expect([...ended.values()].map(({ outcome }) => outcome?.kind)).toEqual(ids.map(() => 'landed'));
+    expect(['f0', 'f1', 'f2', 'f3'].map((file) => fleet.file(file))).toEqual(Array(4).fill('x\nx\nx'));
+    expect(await fleet.violations(ids)).toEqual([]);
+    const runs = client.workflow.list({ query: `WorkflowId = "${coordinatorId(fleet.name)}"` });
+    const statuses: string[] = [];
+    for await (const { status } of runs) statuses.push(status.name);
+    expect(statuses.filter((name) => name === 'CONTINUED_AS_NEW').length).toBeGreaterThan(2);
   });
 
   it('holds until all of it has arrived, and is cancelled when that never happens', async () => {

@@ -10,11 +10,13 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } 
 import type { Host } from '../activities/host.js';
 import { activitiesFor } from '../activities/index.js';
 import { mirrorsOf } from '../activities/mirror.js';
+import { workerIdentity } from '../activities/presence.js';
 import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
 import { controlQueue, taskQueue } from '../src/domain/ids.js';
 import { registerSearchAttributes } from './search-attributes.js';
+import { Undertaker } from './undertaker.js';
 import { Watchdog } from './watchdog.js';
 
 export interface WorkerSettings {
@@ -52,15 +54,16 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   await prepareHome(home);
   const mirrors = mirrorsOf(home, config.repositories);
   const host: Host = { config, home, mirrors, client, self: identityOf(process.pid), log };
-  const reaped = await reap(host);
+  const { stations, dead } = await reap(host);
   // From here on every child carries it, git too; agents and commands of writers get a marker of their own.
   process.env[MARKER] = gitMarker(home);
-  if (reaped > 0) log(`cleared away ${reaped} attempts of a worker that died`);
+  if (stations > 0) log(`cleared away ${stations} attempts of a worker that died`);
   const activities = activitiesFor(host);
   const native = await NativeConnection.connect(nativeOptions(settings.connection));
   const shared: Partial<WorkerOptions> = {
     connection: native,
     namespace,
+    identity: workerIdentity(host.self),
     workflowBundle: { codePath: bundle },
     shutdownGraceTime: 0,
     shutdownForceTime: SHUTDOWN_FORCE,
@@ -84,7 +87,10 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   const running = [control.run(), tasks.run()];
   await activities.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
   watchdog.start();
+  const undertaker = new Undertaker(host, dead);
+  undertaker.start();
   const stop = async () => {
+    undertaker.stop();
     watchdog.stop();
     // Tasks first: what they still have to tell goes through the control plane.
     shutDown(tasks);
@@ -100,7 +106,9 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     },
   );
   const finished = done.finally(async () => {
+    undertaker.stop();
     watchdog.stop();
+    for (const mirror of mirrors.values()) await mirror.close();
     await native.close().catch(() => undefined);
     await connection.close().catch(() => undefined);
   });

@@ -12,7 +12,6 @@ import { connect } from '../../src/client/connection.js';
 import { FleetClient, type TaskSource } from '../../src/client/fleet-client.js';
 import { readLedger, readPackets } from '../../src/client/records.js';
 import { audit } from '../../src/domain/audit.js';
-import { coordinatorId, taskWorkflowId } from '../../src/domain/ids.js';
 import type { TaskLine } from '../../src/domain/views.js';
 
 export const MAIN = resolve('dist/src/cli/main.js');
@@ -180,26 +179,6 @@ export class TestFleet {
     });
   }
 
-  /** Replays every run of the workflows against the built bundle: fails on any difference. */
-  async replayHistories(tasks: string[]): Promise<number> {
-    const bundle = { codePath: resolve('dist/workflow-bundle.js') };
-    let replayed = 0;
-    const ids = [
-      coordinatorId(this.name),
-      `${this.name}/writer/main`,
-      ...tasks.map((task) => taskWorkflowId(this.name, task)),
-    ];
-    const { client } = this.signalbox;
-    for (const workflowId of ids) {
-      for await (const { runId } of client.workflow.list({ query: `WorkflowId = "${workflowId}"` })) {
-        const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
-        await Worker.runReplayHistory({ workflowBundle: bundle }, history, workflowId);
-        replayed += 1;
-      }
-    }
-    return replayed;
-  }
-
   /** Every fleet is stopped, its endless workflows ended, its folder removed. */
   async stop(): Promise<void> {
     for (const worker of this.workers) await this.kill(worker, 'SIGTERM');
@@ -214,6 +193,35 @@ export class TestFleet {
     }
     await client.connection.close();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Replays every run of every workflow of the fleets against the built bundle, across continue-as-new; throws on the
+ * first difference. Gives how many runs that were.
+ */
+export async function replayHistories(address: string, fleets: readonly string[]): Promise<number> {
+  const client = await connect({ connection: { address }, namespace: 'default', source: 'the tests' });
+  try {
+    const histories = async function* () {
+      for (const name of fleets) {
+        const query = `WorkflowId STARTS_WITH "${name}/"`;
+        for await (const { workflowId, runId } of client.workflow.list({ query }))
+          yield { workflowId, history: await client.workflow.getHandle(workflowId, runId).fetchHistory() };
+      }
+    };
+    const bundle = { codePath: resolve('dist/workflow-bundle.js') };
+    let replayed = 0;
+    for await (const { workflowId, error } of Worker.runReplayHistories(
+      { workflowBundle: bundle },
+      histories(),
+    )) {
+      if (error) throw new Error(`${workflowId} takes another course when it is replayed: ${error.message}`);
+      replayed += 1;
+    }
+    return replayed;
+  } finally {
+    await client.connection.close();
   }
 }
 

@@ -30,11 +30,12 @@ export const statusCommand = (): Command =>
           return;
         }
         const known = overview;
-        print(options, known, () => shown(known));
+        print(options, known, () => printOverview(known));
       });
     });
 
-function shown(overview: Overview): string {
+/** The fleet in one line, the roles that land or are frozen, and a line for each task. */
+export function printOverview(overview: Overview): string {
   const { running, ceiling, recovering, roles, tasks } = overview;
   const lines = [
     `fleet ${overview.fleet}: ${running} of at most ${ceiling} agents run${recovering ? '; recovering: waiting until every live task has announced itself' : ''}`,

@@ -1,7 +1,7 @@
 // None of a plan's tasks starts before all of them have arrived. A plan that stays incomplete is cancelled, planTimeout
 // after the last arrival among those that wait.
 
-import { arrivedOf } from '../grant.js';
+import { arrivedOf } from '../judge.js';
 import type { TaskReport } from '../messages.js';
 import type { State } from '../state.js';
 import { type Taken, wake } from '../transitions.js';

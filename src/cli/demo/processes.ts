@@ -4,6 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
 const MARKER = 'SIGNALBOX_WORKSTATION=';
+/** How the mark of the worker's own git processes ends: one of them lives as long as the worker. */
+const WORKERS_OWN = '/.signalbox/worker';
 
 /** Processes of agents, verify and deploy commands that work below the folder. */
 export function agentsBelow(dir: string): number[] {
@@ -15,7 +17,8 @@ function markedBelow(dir: string): number[] {
     .filter((name) => /^\d+$/.test(name))
     .filter((name) => {
       try {
-        return `\0${readFileSync(`/proc/${name}/environ`, 'utf8')}`.includes(`\0${MARKER}${dir}/`);
+        const marks = readFileSync(`/proc/${name}/environ`, 'utf8').split('\0');
+        return marks.some((mark) => mark.startsWith(`${MARKER}${dir}/`) && !mark.endsWith(WORKERS_OWN));
       } catch {
         // It has ended, or it is somebody else's.
         return false;

@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection, type ConnectionOptions } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Host } from '../activities/host.js';
 import { activitiesFor } from '../activities/index.js';
 import { mirrorsOf } from '../activities/mirror.js';
@@ -14,7 +14,7 @@ import { workerIdentity } from '../activities/presence.js';
 import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
-import { controlQueue, taskQueue } from '../src/domain/ids.js';
+import { serveQueues } from './queues.js';
 import { registerSearchAttributes } from './search-attributes.js';
 import { Undertaker } from './undertaker.js';
 import { Watchdog } from './watchdog.js';
@@ -37,9 +37,6 @@ export interface RunningWorker {
   stop(): Promise<void>;
 }
 
-/** Agents are told to end at once; ending them, and keeping their work, may take as long as this. */
-const SHUTDOWN_FORCE = '1m';
-
 export const builtBundle = (): string => fileURLToPath(new URL('../workflow-bundle.js', import.meta.url));
 
 export async function startWorker(settings: WorkerSettings): Promise<RunningWorker> {
@@ -60,31 +57,9 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   if (stations > 0) log(`cleared away ${stations} attempts of a worker that died`);
   const activities = activitiesFor(host);
   const native = await NativeConnection.connect(nativeOptions(settings.connection));
-  const shared: Partial<WorkerOptions> = {
-    connection: native,
-    namespace,
-    identity: workerIdentity(host.self),
-    workflowBundle: { codePath: bundle },
-    shutdownGraceTime: 0,
-    shutdownForceTime: SHUTDOWN_FORCE,
-    // Bounds the time until a running activity hears of its cancellation.
-    maxHeartbeatThrottleInterval: '1s',
-    defaultHeartbeatThrottleInterval: '1s',
-  };
-  const control = await Worker.create({
-    ...shared,
-    taskQueue: controlQueue(config.fleet),
-    activities: activities.control,
-  });
-  const tasks = await Worker.create({
-    ...shared,
-    taskQueue: taskQueue(config.fleet),
-    activities: activities.task,
-    maxConcurrentActivityTaskExecutions: config.ceiling,
-    maxConcurrentLocalActivityExecutions: 200,
-  });
+  const identity = workerIdentity(host.self);
+  const queues = await serveQueues({ config, connection: native, namespace, identity, bundle, activities });
   const watchdog = new Watchdog(client, config, log);
-  const running = [control.run(), tasks.run()];
   await activities.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
   watchdog.start();
   const undertaker = new Undertaker(host, dead);
@@ -92,20 +67,9 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   const stop = async () => {
     undertaker.stop();
     watchdog.stop();
-    // Tasks first: what they still have to tell goes through the control plane.
-    shutDown(tasks);
-    await Promise.allSettled([running[1]]);
-    shutDown(control);
-    await Promise.allSettled(running);
+    await queues.stop();
   };
-  const done = Promise.all(running).then(
-    () => undefined,
-    async (error: unknown) => {
-      await stop();
-      throw error;
-    },
-  );
-  const finished = done.finally(async () => {
+  const finished = queues.done.finally(async () => {
     undertaker.stop();
     watchdog.stop();
     for (const mirror of mirrors.values()) await mirror.close();
@@ -120,10 +84,6 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
       await finished.catch(() => undefined);
     },
   };
-}
-
-function shutDown(worker: Worker): void {
-  if (worker.getState() === 'RUNNING') worker.shutdown();
 }
 
 let installed = false;

@@ -1,5 +1,5 @@
-// Every reason code there is, with its sentence for people. Codes are what programs and search attributes use;
-// sentences are filled from the decision's evidence.
+// Every reason code there is, by kind, with its sentence for people. Codes are what programs and search attributes
+// use; sentences are filled from the decision's evidence. docs/reasons.md is made from this file (`npm run reasons`).
 
 export interface Evidence {
   /** Who stands in the way, or which task or person acted. */
@@ -36,13 +36,16 @@ type Sentence = (e: Evidence) => string;
 
 const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
 
-export const REASONS = {
-  // run
+/** Why a task may go on: run, land. */
+const ALLOW = {
   CLAIMS_FREE: () => 'nothing it writes is held by another task',
   READ_ONLY: () => 'it is read-only and reads a pinned commit',
   COMMITS_READY: (e) =>
     `its agent has ended with commits up to ${e.commit?.slice(0, 12)}, handed to the writer`,
-  // hold
+} satisfies Record<string, Sentence>;
+
+/** Why a task waits. */
+const HOLD = {
   RECOVERING: () =>
     'the coordinator started without state and waits until every live task has announced itself',
   PLAN_INCOMPLETE: (e) => `${e.arrived} of the plan's ${e.size} tasks have arrived`,
@@ -56,7 +59,10 @@ export const REASONS = {
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
   ROLE_FROZEN: (e) => `role ${e.role} is frozen${because(e)}`,
   ROLE_UNKNOWN: (e) => `the configuration in force has no role ${e.role}`,
-  // retry
+} satisfies Record<string, Sentence>;
+
+/** Why an attempt came to nothing. Another one follows, unless the task has used up its attempts. */
+const RETRY = {
   AGENT_FAILED: (e) => `the agent failed${because(e)}`,
   AGENT_TIMED_OUT: (e) => `the agent ran into its timeout${because(e)}`,
   WORKSTATION_FAILED: (e) => `the workstation could not be made${because(e)}`,
@@ -67,7 +73,10 @@ export const REASONS = {
   OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
   LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,
-  // cancel
+} satisfies Record<string, Sentence>;
+
+/** Why a task, or a person's claim, is called off. */
+const CANCEL = {
   CANCELLED_BY_REQUEST: (e) => `cancelled${e.by ? ` by ${e.by}` : ''}${because(e)}`,
   CANCELLED_IN_TEMPORAL: () => 'cancelled through Temporal',
   TERMINATED: () => 'its workflow was terminated or reset',
@@ -79,7 +88,10 @@ export const REASONS = {
   PLAN_NEVER_COMPLETED: (e) => `only ${e.arrived} of the plan's ${e.size} tasks arrived in time`,
   GRAPH_CYCLE: (e) => `tasks wait for each other in a circle${because(e)}`,
   RELEASED: (e) => `released${e.by ? ` by ${e.by}` : ''}`,
-  // end
+} satisfies Record<string, Sentence>;
+
+/** How a task ends by itself. */
+const END = {
   LANDED: (e) => `as commit ${e.commit?.slice(0, 12)}`,
   FINISHED: () => 'it was read-only, so there is nothing to land',
   NO_COMMITS: () => 'the agent ended well but made no commit: there is nothing to land',
@@ -87,7 +99,12 @@ export const REASONS = {
   SURFACE_FAILED: (e) => `the public surface did not show the landing, which was rolled back${because(e)}`,
 } satisfies Record<string, Sentence>;
 
+/** All codes; each stands in one kind only. */
+export const REASONS = { ...ALLOW, ...HOLD, ...RETRY, ...CANCEL, ...END };
+
 export type ReasonCode = keyof typeof REASONS;
+
+export const KINDS = { allow: ALLOW, hold: HOLD, retry: RETRY, cancel: CANCEL, end: END } as const;
 
 export const explain = (code: ReasonCode, evidence: Evidence = {}): string =>
   (REASONS[code] as Sentence)(evidence);

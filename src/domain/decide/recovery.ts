@@ -5,7 +5,6 @@ import type { Outcome } from '../messages.js';
 import type { ReasonCode } from '../reasons.js';
 import { indexTask, type State } from '../state.js';
 import { type Taken, wake, wakeDependents } from '../transitions.js';
-import { inherited } from './attempts.js';
 import { completePlan } from './plans.js';
 
 /** A survey of Temporal: tasks and writers (`writer:role`) that are alive. `last`: no further one is coming. */

@@ -2,9 +2,10 @@
 // sides changed are merged by content, and what does not merge cleanly is refused, never resolved.
 
 import { GitError } from '../src/client/git.js';
+import { TreeEditor } from '../src/client/tree-editor.js';
 import { covers, parsePattern } from '../src/domain/paths.js';
 import type { Mirror } from './mirror.js';
-import { type Change, changesBetween, conflicts, pathText, recommit, ScratchIndex } from './trees.js';
+import { applyChanges, type Change, changesBetween, conflicts, pathText, recommit } from './trees.js';
 
 export type Integration =
   | { kind: 'integrated'; commit: string; behind: number }
@@ -88,16 +89,13 @@ const listed = (paths: string[]): string =>
   paths.slice(0, 10).join(', ') + (paths.length > 10 ? ` and ${paths.length - 10} more` : '');
 
 async function replayOnto(mirror: Mirror, steps: readonly Step[], tip: string): Promise<string> {
-  const index = new ScratchIndex(mirror);
-  try {
-    await index.read(tip);
-    let parent = tip;
-    for (const step of steps)
-      parent = await recommit(mirror, step.commit, await index.apply(step.changes), parent);
-    return parent;
-  } finally {
-    await index.dispose();
+  const editor = new TreeEditor(mirror, await mirror.treeOf(tip));
+  let parent = tip;
+  for (const step of steps) {
+    await applyChanges(editor, step.changes);
+    parent = await recommit(mirror, step.commit, await editor.write(), parent);
   }
+  return parent;
 }
 
 /** Someone outside the claims changed the same paths: git's three-way merge, without renames, if it is clean. */

@@ -62,8 +62,11 @@ export async function appendEntry(
   const ref = ledgerRef(mirror.branch);
   const message = entryMessage({ number: ledger.entries.length + 1, ...entry });
   const commit = await commitTree(mirror, await emptyTree(mirror), ledger.tip ? [ledger.tip] : [], message);
-  return await mirror.push(
+  const problem = await mirror.push(
     [`--force-with-lease=${ref}:${ledger.tip ?? ''}`, ...updates, `${commit}:${ref}`],
     { ...moved, [ref]: commit },
   );
+  if (problem === undefined)
+    cache.set(mirror, { tip: commit, entries: [...ledger.entries, parseEntryMessage(message)] });
+  return problem;
 }

@@ -4,17 +4,23 @@
 // Talking to the shared repository goes through simple-git, with the operator's own git configuration and
 // credentials; building trees and commits needs bytes and no configuration, and goes through src/client/git.ts.
 
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { simpleGit } from 'simple-git';
 import { type Answer, GitDialogue, git, gitText } from '../src/client/git.js';
+import { askForTree } from '../src/client/tree-editor.js';
+
+/** How files begin that are of no use once they have been read; what a dead worker left of them is removed. */
+export const SCRATCH = 'signalbox-scratch-';
 
 export class Mirror {
   private chain: Promise<unknown> = Promise.resolve();
   private waitingRefresh: Promise<string> | undefined;
   private ready: Promise<void> | undefined;
-  private dialogue: GitDialogue | undefined;
+  /** Processes that answer one question after the other, by their arguments. */
+  private readonly dialogues = new Map<string, GitDialogue>();
 
   constructor(
     readonly name: string,
@@ -180,27 +186,62 @@ export class Mirror {
     return found;
   }
 
-  /** One process answers all that is looked up: a process for each would be most of what a landing costs. */
-  private async ask<T>(request: string, parse: (received: Buffer) => Answer<T> | undefined): Promise<T> {
+  /** The bytes of a tree that exists. */
+  readTree(oid: string): Promise<Buffer> {
+    return this.contents(oid);
+  }
+
+  /** Writes a tree from lines as `mktree -z` takes them; gives its id. */
+  writeTree(listing: Buffer): Promise<string> {
+    return this.inDialogue(['mktree', '-z', '--batch', '--missing'], (mktree) => askForTree(mktree, listing));
+  }
+
+  /** Writes an object, and gives its id. Throws for a commit that git finds malformed. */
+  async writeObject(type: 'blob' | 'commit', bytes: Buffer): Promise<string> {
+    const file = join(this.dir, `${SCRATCH}${randomUUID()}`);
+    await writeFile(file, bytes);
+    const args = ['hash-object', '-w', '-t', type, '--no-filters', '--stdin-paths'];
+    try {
+      return await this.inDialogue(args, (writer) => writer.ask(`${file}\n`, wholeLine));
+    } finally {
+      await rm(file, { force: true });
+    }
+  }
+
+  private ask<T>(request: string, parse: (received: Buffer) => Answer<T> | undefined): Promise<T> {
+    return this.inDialogue(['cat-file', '--batch-command'], (reader) => reader.ask(request, parse));
+  }
+
+  /** One process of a kind answers all: one for each question would be most of what a landing costs. */
+  private async inDialogue<T>(
+    args: readonly string[],
+    work: (dialogue: GitDialogue) => Promise<T>,
+  ): Promise<T> {
+    const kind = args.join(' ');
     for (let round = 1; ; round++) {
-      this.dialogue ??= new GitDialogue(this.dir, ['cat-file', '--batch-command']);
-      const { dialogue } = this;
+      const dialogue = this.dialogues.get(kind) ?? new GitDialogue(this.dir, args);
+      this.dialogues.set(kind, dialogue);
       try {
-        return await dialogue.ask(request, parse);
+        return await work(dialogue);
       } catch (error) {
-        if (this.dialogue === dialogue) this.dialogue = undefined;
+        if (this.dialogues.get(kind) === dialogue) this.dialogues.delete(kind);
         if (round === 2) throw error;
       }
     }
   }
 
-  /** Ends the process that answers look-ups. The next look-up starts another. */
+  /** Ends the processes that answer. The next question starts another. */
   async close(): Promise<void> {
-    const { dialogue } = this;
-    this.dialogue = undefined;
-    await dialogue?.close();
+    const dialogues = [...this.dialogues.values()];
+    this.dialogues.clear();
+    await Promise.all(dialogues.map((dialogue) => dialogue.close()));
   }
 }
+
+const wholeLine = (received: Buffer): Answer<string> | undefined => {
+  const end = received.indexOf(10);
+  return end < 0 ? undefined : { value: received.toString('latin1', 0, end), length: end + 1 };
+};
 
 /** How `cat-file` describes an object that exists: id, type, size. */
 const FOUND = /^([0-9a-f]{40,64}) (?:commit|tree|blob|tag) (\d+)$/;

@@ -1,11 +1,12 @@
 // Change packets, kept under one ref per repository. Packets that come at the same time share one commit and one
 // push. Writing the same packet twice changes nothing.
 
+import { TreeEditor } from '../src/client/tree-editor.js';
 import { PACKETS_REF } from '../src/domain/ids.js';
 import { type Packet, packetPath } from '../src/domain/packet.js';
 import { type Host, mirrorOf } from './host.js';
 import type { Mirror } from './mirror.js';
-import { type Change, commitTree, emptyTree, ScratchIndex } from './trees.js';
+import { commitTree, emptyTree } from './trees.js';
 
 interface Waiting {
   packet: Packet;
@@ -76,24 +77,16 @@ async function commitOf(
   tip: string | undefined,
   batch: readonly Waiting[],
 ): Promise<string | undefined> {
-  const index = new ScratchIndex(mirror);
-  try {
-    const before = tip ? await mirror.treeOf(tip) : await emptyTree(mirror);
-    await index.read(before);
-    const changes: Change[] = [];
-    for (const { packet, ifAbsent } of batch) {
-      const path = packetPath(packet.task, packet.life);
-      if (ifAbsent && tip && (await mirror.lookUp(`${tip}:${path}`)) !== undefined) continue;
-      const newOid = await mirror.text(['hash-object', '-w', '--stdin'], {
-        input: `${JSON.stringify(packet, undefined, 2)}\n`,
-      });
-      changes.push({ path: Buffer.from(path), oldMode: '000000', newMode: '100644', oldOid: '', newOid });
-    }
-    const tree = await index.apply(changes);
-    if (tree === before) return undefined;
-    const names = batch.map(({ packet }) => `${packet.outcome.kind} ${packet.task}`);
-    return await commitTree(mirror, tree, tip ? [tip] : [], `${names.join('\n')}\n`);
-  } finally {
-    await index.dispose();
+  const before = tip ? await mirror.treeOf(tip) : await emptyTree(mirror);
+  const editor = new TreeEditor(mirror, before);
+  for (const { packet, ifAbsent } of batch) {
+    const path = packetPath(packet.task, packet.life).split('/');
+    if (ifAbsent && (await editor.find(path))) continue;
+    const text = Buffer.from(`${JSON.stringify(packet, undefined, 2)}\n`);
+    await editor.put(path, '100644', await mirror.writeObject('blob', text));
   }
+  const tree = await editor.write();
+  if (tree === before) return undefined;
+  const names = batch.map(({ packet }) => `${packet.outcome.kind} ${packet.task}`);
+  return await commitTree(mirror, tree, tip ? [tip] : [], `${names.join('\n')}\n`);
 }

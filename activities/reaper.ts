@@ -8,6 +8,7 @@ import { ActivityNotFoundError, type Client, WorkflowNotFoundError } from '@temp
 import { ApplicationFailure } from '@temporalio/common';
 import { inParallel, runningIds } from './delivery.js';
 import { type Host, mirrorOf } from './host.js';
+import { SCRATCH } from './mirror.js';
 import { register, workerIdentity } from './presence.js';
 import { endTree, groupIsOurs, isAlive, markedProcesses, type ProcessIdentity } from './processes.js';
 import {
@@ -94,8 +95,7 @@ async function clearLocks(host: Host): Promise<void> {
   for (const { dir } of host.mirrors.values()) {
     const names = await readdir(dir, { recursive: true }).catch(() => []);
     const stale = names.filter(
-      (name) =>
-        !name.startsWith('objects') && (name.endsWith('.lock') || name.startsWith('signalbox-index-')),
+      (name) => !name.startsWith('objects') && (name.endsWith('.lock') || name.startsWith(SCRATCH)),
     );
     for (const name of stale) {
       host.log(`removing ${name}, left in the mirror by a worker that died`);

@@ -1,10 +1,8 @@
 // Trees and commits built from bytes: what a commit changed, and the same change on another tree, path by path,
 // without rename detection, attributes, filters or a working tree.
 
-import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { parseRawDiff, type RawChange } from '../src/client/raw-diff.js';
+import type { TreeEditor } from '../src/client/tree-editor.js';
 import type { Mirror } from './mirror.js';
 
 /** What differs at a path, or shall. */
@@ -61,43 +59,12 @@ function parents(path: string): string[] {
   return found;
 }
 
-/** A scratch index: trees are read into it, changed and written back. */
-export class ScratchIndex {
-  private readonly env: Record<string, string>;
-  private readonly file: string;
-
-  constructor(private readonly mirror: Mirror) {
-    this.file = join(mirror.dir, `signalbox-index-${randomUUID()}`);
-    this.env = { GIT_INDEX_FILE: this.file };
-  }
-
-  async read(tree: string): Promise<void> {
-    await this.mirror.run(['read-tree', tree], { env: this.env });
-  }
-
-  /** Applies the changes and gives the resulting tree's id. Deletions first: a file may become a directory. */
-  async apply(changes: readonly Change[]): Promise<string> {
-    const gone = changes.filter((change) => change.newMode === GONE);
-    const kept = changes.filter((change) => change.newMode !== GONE);
-    const lines = [...gone, ...kept].map(({ path, newMode, newOid }) =>
-      Buffer.concat([
-        Buffer.from(newMode === GONE ? `0 ${newOid}\t` : `${newMode} ${newOid}\t`),
-        path,
-        Buffer.of(0),
-      ]),
-    );
-    if (lines.length > 0)
-      await this.mirror.run(['update-index', '-z', '--index-info'], {
-        env: this.env,
-        input: Buffer.concat(lines),
-      });
-    return await this.mirror.text(['write-tree'], { env: this.env });
-  }
-
-  async dispose(): Promise<void> {
-    await rm(this.file, { force: true });
-    await rm(`${this.file}.lock`, { force: true });
-  }
+/** Applies the changes to a tree. Deletions first: a file may become a directory. */
+export async function applyChanges(editor: TreeEditor, changes: readonly Change[]): Promise<void> {
+  const pathOf = ({ path }: Change) => path.toString('latin1').split('/');
+  for (const change of changes) if (change.newMode === GONE) await editor.remove(pathOf(change));
+  for (const change of changes)
+    if (change.newMode !== GONE) await editor.put(pathOf(change), change.newMode, change.newOid);
 }
 
 const COMMITTER = 'Signalbox <signalbox@localhost>';
@@ -144,19 +111,20 @@ export async function recommit(
 }
 
 async function writeCommit(mirror: Mirror, raw: Buffer): Promise<string> {
-  const args = ['hash-object', '-t', 'commit', '-w', '--stdin'];
-  // Old histories hold commits that git would not write today; they are kept as they are.
-  const id = await mirror
-    .run(args, { input: raw })
-    .catch(() => mirror.run([...args, '--literally'], { input: raw }));
-  return id.toString('latin1').trim();
+  try {
+    return await mirror.writeObject('commit', raw);
+  } catch {
+    // Old histories hold commits that git would not write today; they are kept as they are.
+    const args = ['hash-object', '-t', 'commit', '-w', '--stdin', '--literally'];
+    return await mirror.text(args, { input: raw });
+  }
 }
 
 /** The id of the empty tree, which is written if need be. */
 export function emptyTree(mirror: Mirror): Promise<string> {
   const known = emptyTrees.get(mirror);
   if (known) return known;
-  const written = mirror.text(['mktree'], { input: '' });
+  const written = mirror.writeTree(Buffer.alloc(0));
   emptyTrees.set(mirror, written);
   return written;
 }

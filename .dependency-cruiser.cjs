@@ -32,6 +32,19 @@ module.exports = {
       from: { path: '^workflows/' },
       to: { dependencyTypes: ['core'] },
     },
+    {
+      name: 'nobody-imports-bench-or-cli',
+      severity: 'error',
+      from: { path: '^(src|workflows|activities|worker)/', pathNot: '^src/cli/' },
+      to: { path: '^(bench|src/cli)/' },
+    },
+    only('bench-arrows', '^bench/', [
+      '^worker/',
+      '^workflows/',
+      '^activities/',
+      '^src/client/',
+      '^src/domain/',
+    ]),
     only('worker-arrows', '^worker/', ['^workflows/', '^activities/', '^src/client/', '^src/domain/']),
   ],
   options: {

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * From a clean clone to a running command: `node scripts/bootstrap.mjs demo|test|check|build [args…]`.
+ * From a clean clone to a running command: `node scripts/bootstrap.mjs demo|test|check|bench|build [args…]`.
  * Guarantees: what is missing is installed, built or fetched first, and nothing twice; exit codes and signals of
  * the command pass through; needs Node and git only, no package.
  */
@@ -32,6 +32,10 @@ const COMMANDS = {
     return await node([join('node_modules', 'vitest', 'vitest.mjs'), 'run', ...args], env);
   },
   check,
+  async bench(args) {
+    await build([]);
+    return await node([join('dist', 'bench', 'run.js'), ...args]);
+  },
   async build(args) {
     await build(args);
     return 0;

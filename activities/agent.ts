@@ -5,12 +5,12 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Context, heartbeat } from '@temporalio/activity';
-import { type AgentKind, roleRepository } from '../src/domain/config.js';
+import { type AgentKind, agentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
 import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
-import { agentKind } from '../src/domain/plan.js';
+import { type Use, useText } from '../src/domain/resources.js';
 import type { Outbox } from './delivery.js';
 import { type Host, mirrorOf } from './host.js';
 import type { Leases } from './leases.js';
@@ -38,6 +38,7 @@ export interface AgentInput {
   role?: string;
   repository?: string;
   writes: string[];
+  uses?: Use[];
   env: Record<string, string>;
   /** Milliseconds. */
   timeout?: number;
@@ -211,6 +212,7 @@ async function runInStation(
     SIGNALBOX_FENCE: fenceText(input.fence),
     SIGNALBOX_ROLE: input.role ?? '',
     SIGNALBOX_WRITES: input.writes.join('\n').slice(0, 32_000),
+    SIGNALBOX_USES: (input.uses ?? []).map(useText).join('\n'),
     SIGNALBOX_BASE: station.base,
     SIGNALBOX_PROMPT_FILE: station.promptFile,
     SIGNALBOX_REPORT_FILE: station.reportFile,

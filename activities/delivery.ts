@@ -98,6 +98,8 @@ export interface Delivery {
 
 export interface Surveyed {
   live: string[];
+  /** There was a coordinator of this fleet before, which did not hand its state on. */
+  before: boolean;
 }
 
 export interface Found {
@@ -150,7 +152,10 @@ export function deliveryActivities(host: Host, outbox: Outbox) {
     async survey(epoch: number): Promise<Surveyed> {
       const ids = await runningIds(client, fleet);
       await announce(client, ids, epoch);
-      return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []) };
+      const { count } = await client.workflow.count(
+        `WorkflowId = "${coordinatorId(fleet)}" AND ExecutionStatus IN ("Terminated", "Failed", "Canceled", "TimedOut", "Completed")`,
+      );
+      return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []), before: count > 0 };
     },
 
     /** Outcomes of closed tasks (`plan/task`) and sizes of plans (`plan:ID`), as Temporal remembers them. */

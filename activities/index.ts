@@ -1,6 +1,7 @@
 // All activities of a fleet, made for one host. Tasks' activities and the control plane's are served by workers of
 // their own, so that agents cannot take the slots of the coordinator and the writers.
 
+import { roleRepository } from '../src/domain/config.js';
 import { PACKETS_REF } from '../src/domain/ids.js';
 import type { Packet } from '../src/domain/packet.js';
 import { agentActivities } from './agent.js';
@@ -35,7 +36,8 @@ export type TaskActivities = Activities['task'];
 export type ControlActivities = Activities['control'];
 
 function repositoryFor(host: Host, { role, repository }: { role?: string; repository?: string }): string {
-  const own = role === undefined ? undefined : host.config.roles[role]?.resources[0]?.slice('branch:'.length);
+  const rule = role === undefined ? undefined : host.config.roles[role];
+  const own = rule && roleRepository(rule);
   const names = Object.keys(host.config.repositories);
   const found = [own, repository].find((name) => name !== undefined && names.includes(name)) ?? names[0];
   if (found === undefined) throw new Error(`there is no repository to keep ${PACKETS_REF} in`);

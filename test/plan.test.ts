@@ -3,9 +3,9 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { Config, rulesOf } from '../src/domain/config.js';
+import { agentKind, Config, rulesOf } from '../src/domain/config.js';
 import { findCycle } from '../src/domain/graph.js';
-import { agentKind, checkAgainst, Plan, SingleTask, TaskInput } from '../src/domain/plan.js';
+import { checkAgainst, Plan, SingleTask, TaskInput } from '../src/domain/plan.js';
 import { didYouMean, fieldPath, problemsOf } from '../src/domain/problems.js';
 
 const CONFIG = {
@@ -155,7 +155,15 @@ describe('signalbox.yaml', () => {
 describe('a plan', () => {
   test('what is left out has its default; a short edge is the same as a long one', () => {
     const { tasks } = Plan.parse(PLAN);
-    expect(tasks[0]).toEqual({ id: 'survey', prompt: 'look', writes: [], reads: [], after: [], env: {} });
+    expect(tasks[0]).toEqual({
+      id: 'survey',
+      prompt: 'look',
+      uses: [],
+      writes: [],
+      reads: [],
+      after: [],
+      env: {},
+    });
     expect(tasks[1]?.after).toEqual([{ task: 'survey' }]);
     expect(tasks[2]?.after).toEqual([{ task: 'build', until: 'landed' }]);
   });

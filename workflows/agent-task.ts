@@ -37,6 +37,7 @@ import type { AttemptRecord, Packet } from '../src/domain/packet.js';
 import { type Task, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';
 import { explain } from '../src/domain/reasons.js';
+import { useText } from '../src/domain/resources.js';
 
 /** What one run of the workflow hands to the next. */
 export interface CarriedTask {
@@ -87,8 +88,9 @@ function parse(raw: unknown): TaskInput {
 
 function factsOf(task: Task, plan: string): TaskFacts {
   const { title, agent, role, repository, writes, reads, issue, retry } = task;
+  const uses = task.uses.length > 0 ? task.uses : undefined;
   const given = Object.fromEntries(
-    Object.entries({ title, agent, role, repository, issue, retry }).filter(
+    Object.entries({ title, agent, role, repository, issue, retry, uses }).filter(
       ([, value]) => value !== undefined,
     ),
   );
@@ -274,8 +276,11 @@ class TaskRun {
   private runAgent(attempt: number, fence: Fence, lease: number): Promise<AgentRun> {
     const { task } = this.input;
     const { title, prompt, agent, role, repository, writes, env, timeout } = task;
+    const { uses } = this.facts;
     const optional = Object.fromEntries(
-      Object.entries({ title, agent, role, repository, timeout }).filter(([, value]) => value !== undefined),
+      Object.entries({ title, agent, role, repository, timeout, uses }).filter(
+        ([, value]) => value !== undefined,
+      ),
     );
     const { runAgent } = proxyActivities<TaskActivities>({
       // The activity keeps the task's own timeout; death of its worker shows in the heartbeat.
@@ -292,7 +297,9 @@ class TaskRun {
     this.show();
     const { title, prompt, agent, role, repository, issue, writes, reads } = this.input.task;
     const optional = Object.fromEntries(
-      Object.entries({ title, prompt, agent, role, issue }).filter(([, value]) => value !== undefined),
+      Object.entries({ title, prompt, agent, role, issue, uses: this.facts.uses }).filter(
+        ([, value]) => value !== undefined,
+      ),
     );
     const packet: Packet = {
       version: 1,
@@ -379,6 +386,7 @@ class TaskRun {
           .join(', ')
           .slice(0, 1_000) || undefined,
       ],
+      ['Uses', facts.uses?.map((use) => `\`${useText(use)}\``).join(', ')],
       ['After', facts.after.map((edge) => edge.task).join(', ') || undefined],
       ['Issue', facts.issue],
       ['Commit', standing?.outcome?.commit],

@@ -97,10 +97,10 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     feed(state, inbox, now());
     if (now() >= surveyAt) {
       surveys += 1;
-      const { live } = await survey(state.epoch);
+      const { live, before } = await survey(state.epoch);
       const last = surveys > 1;
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
-      feed(state, [{ kind: 'surveyed', live, last }], now());
+      feed(state, [{ kind: 'surveyed', live, last, before }], now());
     }
     if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) lazyAt = now() + LAZY_MS;
     if (now() >= lazyAt) {

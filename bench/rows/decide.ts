@@ -2,7 +2,7 @@
 // leases are renewed and which finish, 3 : 2 : 3. To finish is two messages, the task's and its writer's, counted as one
 // event. The files are as many times the tasks at either size, so that as many claims meet.
 
-import type { Rules } from '../../src/domain/config.js';
+import { Config, type Rules, rulesOf } from '../../src/domain/config.js';
 import { decide } from '../../src/domain/decide.js';
 import { freshState, type State, type TaskRecord } from '../../src/domain/state.js';
 import { landingId } from '../../src/domain/transitions.js';
@@ -16,17 +16,16 @@ const WARM_UP_MS = 1_000;
 const MEASURE_MS = 1_500;
 const REPEATS = 5;
 
-const rules = (live: number): Rules => ({
-  fleet: 'bench',
-  roles: { dev: { repository: 'app', maxRunning: live } },
-  defaultRepository: 'app',
-  ceiling: live,
-  lease: 1_800_000,
-  lockDelay: 30_000,
-  planTimeout: 600_000,
-  retry: { attempts: 2, backoff: 10_000, maxBackoff: 300_000 },
-  issues: { closed: 'cancel', paused: 'hold' },
-});
+const rules = (live: number): Rules =>
+  rulesOf(
+    Config.parse({
+      fleet: 'bench',
+      repositories: { app: { url: '.' } },
+      roles: { dev: { resources: ['branch:app'] } },
+      agents: { none: { command: 'true' } },
+      ceiling: live,
+    }),
+  );
 
 class Load {
   private readonly state: State;

@@ -6,22 +6,29 @@ import { table } from './table.js';
 
 export const claimsCommand = (): Command =>
   new Command('claims')
-    .description('Show who holds which paths, since when, under which fence, and who waits behind.')
+    .description(
+      'Show who holds which paths and resources, since when, under which fence, and who waits behind.',
+    )
     .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
     .addHelpText('after', '\nExample:\n  signalbox claims')
     .action(async (options: CommonOptions) => {
       await withFleet(options, async ({ signalbox }) => {
-        const claims = (await signalbox.overview()).claims.filter((claim) => claim.paths.length > 0);
+        const claims = (await signalbox.overview()).claims.filter(
+          (claim) => claim.paths.length > 0 || claim.uses.length > 0,
+        );
         print(options, { claims }, () =>
           claims.length === 0
             ? 'nobody holds a claim'
-            : table(['HOLDER', 'STATE', 'SINCE', 'LEASE LEFT', 'FENCE', 'WAITING', 'PATHS'], claims.map(row)),
+            : table(
+                ['HOLDER', 'STATE', 'SINCE', 'LEASE LEFT', 'FENCE', 'WAITING', 'PATHS AND RESOURCES'],
+                claims.map(row),
+              ),
         );
       });
     });
 
 function row(claim: ClaimLine): string[] {
-  const { holder, phase, forMs, leaseLeftMs, restingMs, fence, waiting, paths, note } = claim;
+  const { holder, phase, forMs, leaseLeftMs, restingMs, fence, waiting, paths, uses, note } = claim;
   const left =
     leaseLeftMs === undefined
       ? restingMs === undefined
@@ -35,6 +42,6 @@ function row(claim: ClaimLine): string[] {
     left,
     fence ?? '',
     String(waiting.length),
-    `${paths.join(', ')}${note ? ` (${note})` : ''}`,
+    `${[...paths, ...uses].join(', ')}${note ? ` (${note})` : ''}`,
   ];
 }

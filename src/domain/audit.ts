@@ -1,11 +1,13 @@
 // The invariants of docs/architecture.md, checked after the fact on what is written down: packets and ledger. Used at
 // the end of every end-to-end run.
 
+import type { Rules } from './config.js';
 import { sameFence } from './fence.js';
 import type { LedgerEntry } from './ledger.js';
 import type { Decision } from './messages.js';
 import type { Packet } from './packet.js';
 import { overlaps, parsePattern } from './paths.js';
+import { type Mode, nextSlot } from './resources.js';
 
 export interface AuditInput {
   /** Every task that was submitted, by full name. */
@@ -14,6 +16,8 @@ export interface AuditInput {
   ledger: LedgerEntry[];
   ceiling: number;
   maxRunning: Record<string, number>;
+  /** Of the configuration: limits of the kinds of agent, and the inventory. */
+  kinds?: Pick<Rules, 'agents' | 'defaultAgent' | 'resources'>;
 }
 
 /** What was violated, a sentence each; empty when all held. */
@@ -23,6 +27,7 @@ export function audit(input: AuditInput): string[] {
     ...exclusion(input.packets),
     ...order(input.packets),
     ...limits(input),
+    ...resources(input),
     ...landings(input),
   ];
 }
@@ -104,23 +109,65 @@ function order(packets: Packet[]): string[] {
   });
 }
 
-/** Invariant 4, as far as it is built: the ceiling and each role's maxRunning, counted over the decisions in order. */
-function limits({ packets, ceiling, maxRunning }: AuditInput): string[] {
+/** Invariant 4, as far as it is built: the ceiling and each maxRunning, counted over the decisions in order. */
+function limits({ packets, ceiling, maxRunning, kinds }: AuditInput): string[] {
   const events = packets
     .flatMap((packet) => packet.decisions.map((decision) => ({ packet, decision })))
     .sort((a, b) => a.decision.at - b.decision.at || a.decision.seq - b.decision.seq);
-  const running = new Map<string, string | undefined>();
+  const running = new Map<string, Packet>();
   for (const { packet, decision } of events) {
-    if (decision.verdict === 'run') running.set(packet.task, packet.role);
+    if (decision.verdict === 'run') running.set(packet.task, packet);
     else if (frees(packet, decision)) running.delete(packet.task);
     if (running.size > ceiling)
       return [`${running.size} agents ran at once, more than the ceiling of ${ceiling}`];
     for (const [role, most] of Object.entries(maxRunning)) {
-      const count = [...running.values()].filter((other) => other === role).length;
+      const count = [...running.values()].filter((other) => other.role === role).length;
       if (count > most) return [`${count} agents of role ${role} ran at once, more than ${most}`];
+    }
+    for (const [kind, { maxRunning: most }] of Object.entries(kinds?.agents ?? {})) {
+      const ofKind = ({ agent = kinds?.defaultAgent }: Packet) => agent === kind;
+      const count = [...running.values()].filter(ofKind).length;
+      if (most !== undefined && count > most)
+        return [`${count} agents of kind ${kind} ran at once, more than ${most}`];
     }
   }
   return [];
+}
+
+/** Invariants 1 and 4 for resources: modes and capacity over sequence numbers, rates over times. */
+function resources({ packets, kinds }: AuditInput): string[] {
+  const found: string[] = [];
+  for (const [resource, { capacity, rate }] of Object.entries(kinds?.resources ?? {})) {
+    const users = packets.flatMap((packet) => {
+      const mode = packet.uses?.find((use) => use.resource === resource)?.mode;
+      return mode ? [{ packet, mode }] : [];
+    });
+    if (users.some(({ packet }) => packets[0] && !comparable(packet, packets[0]))) continue;
+    const clash = overUsed(users, capacity);
+    if (clash) found.push(`${clash.join(', ')} used ${resource} at the same time`);
+    if (!rate) continue;
+    const log: number[] = [];
+    const runs = users.flatMap(({ packet }) => packet.decisions.filter(({ verdict }) => verdict === 'run'));
+    for (const { at } of runs.sort((a, b) => a.at - b.at)) {
+      if (nextSlot(log, rate, at) !== undefined)
+        found.push(`${resource} was granted more often than ${rate.text}`);
+      log.push(at);
+    }
+  }
+  return found;
+}
+
+/** The first users that the resource has no room for together. */
+function overUsed(users: { packet: Packet; mode: Mode }[], capacity: number): string[] | undefined {
+  const spans = users.flatMap(({ packet, mode }) =>
+    holdings(packet).map(([from, to]) => ({ task: packet.task, mode, from, to })),
+  );
+  for (const { from } of spans) {
+    const at = spans.filter((span) => span.from <= from && from <= span.to);
+    const alone = at.filter((span) => span.mode === 'exclusive').length;
+    if (alone > capacity || (alone > 0 && alone < at.length)) return at.map(({ task }) => task);
+  }
+  return undefined;
 }
 
 /** A decision after which the agent no longer counts; one that only tells it to stop does not free the slot. */

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { DURATION, parseDuration } from './durations.js';
 import { NAME } from './ids.js';
+import { parseRate, Resource, ResourceName } from './resources.js';
 
 export const Duration = z
   .string()
@@ -71,10 +72,20 @@ const Surface = z.strictObject({
 const Role = z.strictObject({
   resources: z
     .array(
-      z.string().regex(/^branch:[A-Za-z0-9][A-Za-z0-9._-]*$/, '"branch:" and the name of a repository above'),
+      z.union([
+        z
+          .string()
+          .regex(/^branch:[A-Za-z0-9][A-Za-z0-9._-]*$/, '"branch:" and the name of a repository above'),
+        ResourceName,
+      ]),
     )
-    .length(1, 'exactly one resource, "branch:" and the name of a repository above')
-    .describe('What this role alone may write. A branch has one role.'),
+    .refine(
+      (resources) => resources.filter((resource) => resource.startsWith('branch:')).length === 1,
+      'exactly one branch, "branch:" and the name of a repository above; beside it any resources of the inventory',
+    )
+    .describe(
+      'What this role alone may write: its branch, and resources of the inventory. Each has one role.',
+    ),
   maxRunning: z
     .int()
     .min(1)
@@ -104,6 +115,11 @@ const Agent = z.strictObject({
       "Variables of the worker's host that the agent sees, beside PATH, the locale and the time zone.",
     ),
   timeout: Duration.prefault('2h').describe('The longest one attempt may take.'),
+  maxRunning: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('How many agents of this kind may run at once; the ceiling when left out.'),
   checkout: z
     .boolean()
     .default(true)
@@ -120,6 +136,10 @@ export const Config = z
       .default({})
       .describe('The writers. A task names its role; one without a role is read-only.'),
     agents: z.record(Name, Agent).describe('The kinds of agent that a task can name.'),
+    resources: z
+      .record(ResourceName, Resource)
+      .default({})
+      .describe('The inventory: whatever is shared beside the branches. Each belongs to exactly one role.'),
     ceiling: z
       .int()
       .min(1)
@@ -149,11 +169,12 @@ export const Config = z
     if (Object.keys(config.agents).length === 0) complain(['agents'], 'at least one kind of agent is needed');
     const writerOf = new Map<string, string>();
     for (const [role, { resources, surface, deploy }] of Object.entries(config.roles)) {
-      const repository = resources[0]?.slice('branch:'.length) ?? '';
+      const repository = roleRepository({ resources });
+      const at = resources.indexOf(`branch:${repository}`);
       const target = config.repositories[repository];
       if (!target) {
         complain(
-          ['roles', role, 'resources', 0],
+          ['roles', role, 'resources', at],
           `no repository is called "${repository}"; there are: ${Object.keys(config.repositories).join(', ')}`,
         );
         continue;
@@ -162,20 +183,63 @@ export const Config = z
       const other = writerOf.get(branch);
       if (other)
         complain(
-          ['roles', role, 'resources', 0],
+          ['roles', role, 'resources', at],
           `branch "${target.branch}" of ${target.url} already has the role "${other}": one branch, one writer`,
         );
       writerOf.set(branch, role);
       if (surface && !deploy) complain(['roles', role, 'surface'], 'a surface check needs a deploy');
     }
+    for (const { path, message } of ownership(config)) complain(path, message);
   });
 export type Config = z.infer<typeof Config>;
+
+/** Every resource of the inventory has exactly one role, and a role has no other. */
+function ownership(config: {
+  roles: Record<string, { resources: string[] }>;
+  resources: Record<string, unknown>;
+}): { path: (string | number)[]; message: string }[] {
+  const found: ReturnType<typeof ownership> = [];
+  const owner = new Map<string, string>();
+  for (const [role, { resources }] of Object.entries(config.roles))
+    resources.forEach((resource, i) => {
+      if (resource.startsWith('branch:')) return;
+      const path = ['roles', role, 'resources', i];
+      const other = owner.get(resource);
+      if (!Object.hasOwn(config.resources, resource))
+        found.push({ path, message: `"${resource}" is not in the inventory: add it under \`resources\`` });
+      else if (other !== undefined)
+        found.push({
+          path,
+          message: `"${resource}" already has the role "${other}": one resource, one role`,
+        });
+      owner.set(resource, other ?? role);
+    });
+  for (const resource of Object.keys(config.resources))
+    if (!owner.has(resource))
+      found.push({
+        path: ['resources', resource],
+        message: "no role has it: list it in a role's `resources`",
+      });
+  return found;
+}
 
 /** What coordination needs of the configuration; travels with the coordinator. Durations in milliseconds. */
 export const Rules = z.object({
   fleet: z.string(),
   roles: z.record(z.string(), z.object({ repository: z.string(), maxRunning: z.number() })),
   defaultRepository: z.string(),
+  /** The kinds of agent, and which one a task gets that names none. */
+  agents: z.record(z.string(), z.object({ maxRunning: z.number().optional() })),
+  defaultAgent: z.string().optional(),
+  resources: z.record(
+    z.string(),
+    z.object({
+      role: z.string(),
+      capacity: z.number(),
+      shared: z.boolean(),
+      rate: z.object({ count: z.number(), window: z.number(), text: z.string() }).optional(),
+    }),
+  ),
   ceiling: z.number(),
   lease: z.number(),
   lockDelay: z.number(),
@@ -187,14 +251,46 @@ export type Rules = z.infer<typeof Rules>;
 
 /** The repository that a role writes. */
 export const roleRepository = (role: { resources: string[] }): string =>
-  (role.resources[0] ?? '').slice('branch:'.length);
+  (role.resources.find((resource) => resource.startsWith('branch:')) ?? '').slice('branch:'.length);
+
+/** The name of the kind of agent a task gets: its own, the only one, or `default`. */
+export function agentKind(config: Pick<Config, 'agents'>, agent: string | undefined): string | undefined {
+  if (agent !== undefined) return Object.hasOwn(config.agents, agent) ? agent : undefined;
+  const names = Object.keys(config.agents);
+  return names.length === 1 ? names[0] : names.find((name) => name === 'default');
+}
 
 export function rulesOf(config: Config): Rules {
   const { fleet, ceiling, lease, lockDelay, planTimeout, retry, issues } = config;
   const roles: Rules['roles'] = {};
+  const resources: Rules['resources'] = {};
   for (const [name, role] of Object.entries(config.roles)) {
     roles[name] = { repository: roleRepository(role), maxRunning: role.maxRunning ?? ceiling };
+    for (const resource of role.resources) {
+      const entry = config.resources[resource];
+      if (!entry) continue;
+      const rate = entry.rate === undefined ? undefined : parseRate(entry.rate);
+      const { capacity, shared } = entry;
+      resources[resource] = { role: name, capacity, shared, ...(rate ? { rate } : {}) };
+    }
   }
+  const agents: Rules['agents'] = {};
+  for (const [name, { maxRunning }] of Object.entries(config.agents))
+    agents[name] = maxRunning === undefined ? {} : { maxRunning };
+  const defaultAgent = agentKind(config, undefined);
   const defaultRepository = Object.keys(config.repositories)[0] ?? '';
-  return { fleet, roles, defaultRepository, ceiling, lease, lockDelay, planTimeout, retry, issues };
+  return {
+    fleet,
+    roles,
+    defaultRepository,
+    agents,
+    ...(defaultAgent === undefined ? {} : { defaultAgent }),
+    resources,
+    ceiling,
+    lease,
+    lockDelay,
+    planTimeout,
+    retry,
+    issues,
+  };
 }

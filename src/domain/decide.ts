@@ -47,7 +47,7 @@ function apply(state: State, event: Event, now: number): Taken[] {
     case 'rules':
       return onRules(state, event.rules, now);
     case 'surveyed':
-      return onSurvey(state, event.live, event.last);
+      return onSurvey(state, event, now);
     case 'gone':
       return event.task.startsWith('writer:')
         ? onWriterGone(state, event.task)

@@ -2,7 +2,7 @@
 // way; when that changes, and only then, it is looked at again. So a task that nothing holds overtakes freely.
 
 import { judge } from './judge.js';
-import type { State, TaskRecord } from './state.js';
+import { runningOfKind, type State, type TaskRecord } from './state.js';
 import { end, grant, record, type Taken, watch } from './transitions.js';
 
 /** Decides every task that has to be looked at, oldest first, until nothing changes any more. */
@@ -28,25 +28,35 @@ function slotWaiters(state: State): string[] {
     const first = state.watchers.get(`slots:${role}`)?.values().next().value;
     if (first !== undefined) return [first];
   }
+  for (const [kind, { maxRunning = Number.POSITIVE_INFINITY }] of Object.entries(state.rules.agents)) {
+    if (!state.watchers.has(`kind:${kind}`) || runningOfKind(state, kind) >= maxRunning) continue;
+    const first = state.watchers.get(`kind:${kind}`)?.values().next().value;
+    if (first !== undefined) return [first];
+  }
   return [];
 }
 
 function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
-  const verdict = judge(state, task);
+  const verdict = judge(state, task, now);
   if ('run' in verdict) return [grant(state, task, now)];
   if ('cancel' in verdict) {
     const { code, evidence } = verdict.cancel;
     return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
   }
-  const { code, evidence, on } = verdict.hold;
+  const { code, evidence, on, until } = verdict.hold;
   const before = task.hold;
   const turn = watch(state, task, on);
+  const timed = until === undefined ? {} : { until };
+  if (until !== undefined && until !== before?.until)
+    state.deadlines.push({ at: until, kind: 'wake', id: on });
   const changed = before?.code !== code;
-  if (!changed && JSON.stringify(before?.evidence) === JSON.stringify(evidence)) {
-    task.hold = { ...before, on, turn } as NonNullable<TaskRecord['hold']>;
+  if (before && !changed && JSON.stringify(before.evidence) === JSON.stringify(evidence)) {
+    const { until: _, ...rest } = before;
+    task.hold = { ...rest, on, turn, ...timed };
     return [];
   }
-  task.hold = { code, evidence, on, turn, since: changed || before === undefined ? now : before.since };
+  const since = changed || before === undefined ? now : before.since;
+  task.hold = { code, evidence, on, turn, since, ...timed };
   if (code === 'UPSTREAM_UNKNOWN') {
     if (changed) state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
     if (state.recovered) lookUpUpstreams(state, task);

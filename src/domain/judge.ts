@@ -2,14 +2,20 @@
 // it waits for. Each rule gives undefined when it has nothing against it.
 
 import type { Evidence, ReasonCode } from './reasons.js';
-import { patternsOf, type State, type TaskRecord } from './state.js';
+import { nextSlot, useRefused } from './resources.js';
+import { kindOf, patternsOf, runningOfKind, type State, type TaskRecord } from './state.js';
 
 interface Hold {
   code: ReasonCode;
   evidence: Evidence;
   /** The watcher key that brings the task back. */
   on: string;
+  /** When time alone brings it back, in milliseconds. */
+  until?: number;
 }
+
+/** Holders named in one reason. */
+const MOST_NAMED = 5;
 
 export type Verdict = { run: true } | { hold: Hold } | { cancel: { code: ReasonCode; evidence: Evidence } };
 
@@ -18,14 +24,17 @@ const hold = (code: ReasonCode, on: string, evidence: Evidence): Verdict => ({
 });
 const cancel = (code: ReasonCode, evidence: Evidence): Verdict => ({ cancel: { code, evidence } });
 
-export function judge(state: State, task: TaskRecord): Verdict {
+export function judge(state: State, task: TaskRecord, now: number): Verdict {
   if (state.recovery) return hold('RECOVERING', 'recovery', {});
   return (
     (task.kind === 'task'
       ? (judgePlan(state, task) ?? judgeIssue(state, task) ?? judgeGraph(state, task))
       : undefined) ??
     judgeClaims(state, task) ??
-    (task.kind === 'task' ? judgeLimits(state, task) : undefined) ?? { run: true }
+    judgeResources(state, task) ??
+    (task.kind === 'task' ? (judgeLimits(state, task) ?? judgeRates(state, task, now)) : undefined) ?? {
+      run: true,
+    }
   );
 }
 
@@ -95,6 +104,44 @@ function judgeClaims(state: State, task: TaskRecord): Verdict | undefined {
   );
 }
 
+function judgeResources(state: State, task: TaskRecord): Verdict | undefined {
+  for (const use of task.facts.uses ?? []) {
+    const { resource } = use;
+    const rule = Object.hasOwn(state.rules.resources, resource) ? state.rules.resources[resource] : undefined;
+    if (!rule) return hold('RESOURCE_UNKNOWN', 'rules', { resource });
+    const text = useRefused(rule, use, task.facts.role);
+    if (text !== undefined) return hold('RESOURCE_REFUSED', 'rules', { resource, text });
+    const holders = task.holds ? [] : state.uses.inTheWay(task.id, use, rule.capacity);
+    const [holder] = holders;
+    if (holder === undefined) continue;
+    const resting = holders.some((id) => state.tasks.get(id)?.phase === 'ended');
+    const evidence = { resource, holder, holders: holders.slice(0, MOST_NAMED), limit: rule.capacity };
+    return hold('RESOURCE_HELD', `resource:${resource}`, {
+      ...evidence,
+      ...(resting ? { state: 'resting' } : {}),
+    });
+  }
+  return undefined;
+}
+
+/** After all other limits: a slot of a rate is used up by the grant that follows. */
+function judgeRates(state: State, task: TaskRecord, now: number): Verdict | undefined {
+  for (const { resource } of task.facts.uses ?? []) {
+    const rate = state.rules.resources[resource]?.rate;
+    if (!rate) continue;
+    const blind = state.blindUntil === undefined ? now : state.blindUntil + rate.window;
+    const until = Math.max(blind, nextSlot(state.rateLog.get(resource) ?? [], rate, now) ?? now);
+    if (until <= now) continue;
+    const evidence = { resource, rate: rate.text, duration: until - now };
+    const why =
+      blind === until ? { text: 'what was granted before the coordinator lost its state is not known' } : {};
+    return {
+      hold: { code: 'RATE_LIMITED', on: `rate:${resource}`, evidence: { ...evidence, ...why }, until },
+    };
+  }
+  return undefined;
+}
+
 function judgeLimits(state: State, task: TaskRecord): Verdict | undefined {
   const { role } = task.facts;
   if (role) {
@@ -105,6 +152,10 @@ function judgeLimits(state: State, task: TaskRecord): Verdict | undefined {
     if ((state.runningByRole.get(role) ?? 0) >= rule.maxRunning)
       return hold('ROLE_LIMIT', `slots:${role}`, { role, limit: rule.maxRunning });
   }
-  const { ceiling } = state.rules;
+  const { ceiling, agents } = state.rules;
+  const agent = kindOf(state.rules, task.facts);
+  const most = agent !== undefined && Object.hasOwn(agents, agent) ? agents[agent]?.maxRunning : undefined;
+  if (agent !== undefined && most !== undefined && runningOfKind(state, agent) >= most)
+    return hold('KIND_LIMIT', `kind:${agent}`, { agent, limit: most });
   return state.running.size >= ceiling ? hold('CEILING_REACHED', 'ceiling', { limit: ceiling }) : undefined;
 }

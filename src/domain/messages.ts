@@ -4,6 +4,7 @@
 import type { Rules } from './config.js';
 import type { Fence } from './fence.js';
 import type { Evidence, ReasonCode } from './reasons.js';
+import type { Use } from './resources.js';
 
 export interface PlanRef {
   id: string;
@@ -25,6 +26,8 @@ export interface TaskFacts {
   repository?: string;
   writes: string[];
   reads: string[];
+  /** Resources it needs beside its paths. */
+  uses?: Use[];
   after: Edge[];
   issue?: string;
   /** Attempts at most; backoff in milliseconds. */

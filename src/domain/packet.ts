@@ -5,6 +5,7 @@ import { formatDuration } from './durations.js';
 import type { Fence } from './fence.js';
 import type { AttemptResult, Decision, Edge, Outcome } from './messages.js';
 import { type Beside, explain } from './reasons.js';
+import { type Use, useText } from './resources.js';
 
 export interface AttemptRecord {
   attempt: number;
@@ -41,6 +42,8 @@ export interface Packet {
   issue?: string;
   writes: string[];
   reads: string[];
+  /** Resources it used beside its paths. */
+  uses?: Use[];
   after: Edge[];
   outcome: Outcome;
   attempts: AttemptRecord[];
@@ -61,6 +64,7 @@ export function printPacket(packet: Packet): string {
     ...(packet.issue ? [`Issue     ${packet.issue}`] : []),
     `Role      ${packet.role ?? 'none: read-only'}`,
     ...(packet.writes.length > 0 ? [`Claims    ${packet.writes.join(', ')}`] : []),
+    ...(packet.uses?.length ? [`Uses      ${packet.uses.map(useText).join(', ')}`] : []),
     ...(packet.reads.length > 0 ? [`Reads     ${packet.reads.join(', ')}`] : []),
     ...(packet.after.length > 0 ? [`After     ${packet.after.map((edge) => edge.task).join(', ')}`] : []),
     `Beside    ${packet.beside.length === 0 ? 'nothing ran beside it' : ''}`,

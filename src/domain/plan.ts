@@ -1,10 +1,11 @@
 // A plan and its tasks, as people submit them and as they travel.
 
 import { z } from 'zod';
-import { type Config, Duration, Name, Retry } from './config.js';
+import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { findCycle } from './graph.js';
 import { NAME, reservedPlan } from './ids.js';
 import { BadPattern, parsePattern } from './paths.js';
+import { Use, useRefused } from './resources.js';
 
 const Claim = z.string().superRefine((claim, ctx) => {
   try {
@@ -64,6 +65,12 @@ export const Task = z.strictObject({
     .array(Claim)
     .default([])
     .describe('The paths the task relies on; noted in the change packet, never locked.'),
+  uses: z
+    .array(Use)
+    .default([])
+    .describe(
+      "Resources of the fleet that the task needs beside its paths: those of its own role, others' in shared mode only.",
+    ),
   after: z
     .array(Edge)
     .default([])
@@ -101,6 +108,12 @@ function checkTask(task: Task, ctx: z.core.$RefinementCtx): void {
     complain(['writes'], 'a task without a role is read-only: name its role, or claim nothing');
   if (task.role !== undefined && task.repository !== undefined)
     complain(['repository'], "a task with a role works in its role's repository");
+  const names = task.uses.map((use) => use.resource);
+  task.uses.forEach(({ resource, mode }, i) => {
+    if (names.indexOf(resource) !== i) complain(['uses', i], `"${resource}" is there twice`);
+    if (task.role === undefined && mode === 'exclusive')
+      complain(['uses', i], 'a task without a role is read-only: it may only use a resource in shared mode');
+  });
   if (task.after.some((edge) => edge.task === task.id))
     complain(['after'], `waits for itself: ${task.id} -> ${task.id}`);
 }
@@ -162,9 +175,10 @@ export type Plan = z.infer<typeof Plan>;
 /** What in the tasks does not fit the fleet: agent kinds, roles and repositories that it does not have. */
 export function checkAgainst(
   config: Config,
-  tasks: Pick<Task, 'agent' | 'role' | 'repository'>[],
+  tasks: (Pick<Task, 'agent' | 'role' | 'repository'> & Partial<Pick<Task, 'uses'>>)[],
 ): { path: (string | number)[]; message: string; found?: string; candidates?: string[] }[] {
   const agents = Object.keys(config.agents);
+  const rules = rulesOf(config);
   const found: ReturnType<typeof checkAgainst> = [];
   const known = (name: string | undefined, names: string[], path: (string | number)[], what: string) => {
     if (name !== undefined && !names.includes(name))
@@ -179,6 +193,13 @@ export function checkAgainst(
     known(task.agent, agents, [index, 'agent'], 'kind of agent');
     known(task.role, Object.keys(config.roles), [index, 'role'], 'role');
     known(task.repository, Object.keys(config.repositories), [index, 'repository'], 'repository');
+    task.uses?.forEach((use, i) => {
+      const path = [index, 'uses', i];
+      known(use.resource, Object.keys(config.resources), path, 'resource');
+      const rule = rules.resources[use.resource];
+      const refused = rule && useRefused(rule, use, task.role);
+      if (refused) found.push({ path, message: `"${use.resource}" ${refused}` });
+    });
     if (agentKind(config, task.agent) === undefined && task.agent === undefined) {
       found.push({
         path: [index, 'agent'],
@@ -187,11 +208,4 @@ export function checkAgainst(
     }
   });
   return found;
-}
-
-/** The name of the kind of agent a task gets: its own, the only one, or `default`. */
-export function agentKind(config: Config, agent: string | undefined): string | undefined {
-  if (agent !== undefined) return Object.hasOwn(config.agents, agent) ? agent : undefined;
-  const names = Object.keys(config.agents);
-  return names.length === 1 ? names[0] : names.find((name) => name === 'default');
 }

@@ -1,6 +1,8 @@
 // Every reason code there is, by kind, with its sentence for people. Codes are what programs and search attributes
 // use; sentences are filled from the decision's evidence. docs/reasons.md is made from this file (`npm run reasons`).
 
+import { formatDuration } from './durations.js';
+
 export interface Evidence {
   /** Who stands in the way, or which task or person acted. */
   holder?: string;
@@ -11,6 +13,12 @@ export interface Evidence {
   issue?: string;
   state?: string;
   role?: string;
+  /** A kind of agent. */
+  agent?: string;
+  resource?: string;
+  /** All that stand in the way, when they may be several. */
+  holders?: string[];
+  rate?: string;
   limit?: number;
   arrived?: number;
   size?: number;
@@ -29,7 +37,7 @@ export interface Evidence {
 
 export interface Beside {
   task: string;
-  why: 'disjoint claims' | 'read-only';
+  why: 'disjoint claims' | 'read-only' | 'a resource with room for both';
 }
 
 type Sentence = (e: Evidence) => string;
@@ -55,7 +63,14 @@ const HOLD = {
   PATH_HELD: (e) => `${e.path} overlaps ${e.held}, held by ${e.holder}`,
   PATHS_RESTING: (e) =>
     `${e.path} overlaps ${e.held}, which rests because its holder ${e.holder} was not seen to end`,
+  RESOURCE_HELD: (e) =>
+    `${e.resource} is held by ${e.holders?.join(', ')}${e.state === 'resting' ? ', and rests because not every holder was seen to end' : ''}`,
+  RESOURCE_UNKNOWN: (e) => `the configuration in force has no resource ${e.resource}`,
+  RESOURCE_REFUSED: (e) => `${e.resource} ${e.text}`,
+  RATE_LIMITED: (e) =>
+    `${e.resource} may be used ${e.rate}; the next slot was ${formatDuration(e.duration ?? 0)} away${because(e)}`,
   ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,
+  KIND_LIMIT: (e) => `agents of kind ${e.agent} run their limit of ${e.limit}`,
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
   ROLE_FROZEN: (e) => `role ${e.role} is frozen${because(e)}`,
   ROLE_UNKNOWN: (e) => `the configuration in force has no role ${e.role}`,

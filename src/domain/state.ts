@@ -8,6 +8,7 @@ import type { Fence } from './fence.js';
 import type { AttemptResult, Decision, Outcome, PlanRef, TaskFacts } from './messages.js';
 import { type Pattern, parsePattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
+import { ResourceIndex } from './resources.js';
 
 /**
  * held -> running -> landing -> ended, with backoff between two attempts and stopping while an agent is being
@@ -45,7 +46,15 @@ export interface TaskRecord {
   seenDead?: Fence;
   backoffUntil?: number;
   /** In phase held: what it waits for, since when, and its turn among those that wait for the same. */
-  hold?: { code: ReasonCode; evidence: Evidence; on: string; since: number; turn: number };
+  hold?: {
+    code: ReasonCode;
+    evidence: Evidence;
+    on: string;
+    since: number;
+    turn: number;
+    /** When time alone brings it back, in milliseconds. */
+    until?: number;
+  };
   /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
   stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
   result?: Extract<AttemptResult, { kind: 'commits' }>;
@@ -108,6 +117,10 @@ export interface CarriedState {
   recovery?: Recovery;
   /** Whether this line of coordinators ever had to recover: outcomes may then have to be looked up. */
   recovered: boolean;
+  /** When resources with a rate were granted, oldest first; no longer than the rate asks for. */
+  rateLog?: [string, number[]][];
+  /** What an earlier coordinator granted up to then is not known, in milliseconds: their rates may be used up. */
+  blindUntil?: number;
   due: {
     standings: string[];
     lazy: string[];
@@ -118,11 +131,13 @@ export interface CarriedState {
   };
 }
 
-export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'due'> {
+export interface State
+  extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'rateLog' | 'due'> {
   tasks: Map<string, TaskRecord>;
   plans: Map<string, PlanRecord>;
   issues: Map<string, { state: string; number: number }>;
   roles: Map<string, RoleRecord>;
+  rateLog: Map<string, number[]>;
   /**
    * What has to be told: standings at once, standings whose only news is another holder (lazy), tasks to be asked who
    * they are, orders to writers, packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
@@ -138,9 +153,11 @@ export interface State extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' |
 
   // Indexes
   claims: ClaimIndex;
-  /** Tasks in phase running or stopping, in all and by role. */
+  uses: ResourceIndex;
+  /** Tasks in phase running or stopping, in all, by role and by the kind of agent that they name ('' for none). */
   running: Set<string>;
   runningByRole: Map<string, number>;
+  runningByKind: Map<string, number>;
   /** Tasks in phase landing, by role. */
   landing: Map<string, Set<string>>;
   /** Held tasks by what they wait for. */
@@ -179,6 +196,7 @@ export function freshState(rules: Rules, now: number): State {
 
 export function carry(state: State): CarriedState {
   const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, turns, recovery, recovered, due } = state;
+  const { blindUntil } = state;
   return {
     rules,
     epoch,
@@ -193,6 +211,8 @@ export function carry(state: State): CarriedState {
     roles: [...state.roles],
     ...(recovery ? { recovery } : {}),
     recovered,
+    rateLog: [...state.rateLog],
+    ...(blindUntil === undefined ? {} : { blindUntil }),
     due: {
       standings: [...due.standings],
       lazy: [...due.lazy],
@@ -212,6 +232,7 @@ export function restore(carried: CarriedState): State {
     plans: new Map(carried.plans.map((plan) => [plan.id, plan])),
     issues: new Map(carried.issues),
     roles: new Map(carried.roles),
+    rateLog: new Map(carried.rateLog),
     due: {
       standings: new Set(due.standings),
       lazy: new Set(due.lazy),
@@ -221,8 +242,10 @@ export function restore(carried: CarriedState): State {
       lookups: new Set(due.lookups),
     },
     claims: new ClaimIndex(),
+    uses: new ResourceIndex(),
     running: new Set(),
     runningByRole: new Map(),
+    runningByKind: new Map(),
     landing: new Map(),
     watchers: new Map(),
     ready: new Set(),
@@ -239,6 +262,7 @@ export function restore(carried: CarriedState): State {
   for (const { id, hold } of held.sort((a, b) => a.hold.turn - b.hold.turn)) {
     state.ready.delete(id);
     addTo(state.watchers, hold.on, id);
+    if (hold.until !== undefined) state.deadlines.push({ at: hold.until, kind: 'wake', id: hold.on });
   }
   for (const plan of carried.plans)
     if (!plan.complete) state.deadlines.push({ at: plan.until, kind: 'plan', id: plan.id });
@@ -256,7 +280,10 @@ export function indexTask(state: State, task: TaskRecord): void {
     for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
     if (task.facts.issue) addTo(state.byIssue, task.facts.issue, task.id);
   }
-  if (task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
+  if (task.holds) {
+    state.claims.add(task.id, task.repository, patternsOf(state, task));
+    state.uses.add(task.id, task.facts.uses);
+  }
   if (task.phase === 'running' || task.phase === 'stopping') countRunning(state, task, 1);
   if (task.phase === 'landing' && task.facts.role) addTo(state.landing, task.facts.role, task.id);
   if (task.phase === 'held') state.ready.add(task.id);
@@ -285,9 +312,18 @@ export function countRunning(state: State, task: TaskRecord, by: 1 | -1): void {
   if (task.kind === 'hand') return;
   if (by === 1) state.running.add(task.id);
   else state.running.delete(task.id);
-  const role = task.facts.role;
+  const { role, agent = '' } = task.facts;
   if (role) state.runningByRole.set(role, (state.runningByRole.get(role) ?? 0) + by);
+  state.runningByKind.set(agent, (state.runningByKind.get(agent) ?? 0) + by);
 }
+
+/** The kind of agent a task gets; undefined when the configuration does not say. */
+export const kindOf = (rules: Rules, facts: TaskFacts): string | undefined =>
+  facts.agent ?? rules.defaultAgent;
+
+export const runningOfKind = (state: State, kind: string): number =>
+  (state.runningByKind.get(kind) ?? 0) +
+  (kind === state.rules.defaultAgent ? (state.runningByKind.get('') ?? 0) : 0);
 
 export function addTo(index: Map<string, Set<string>>, key: string, id: string): void {
   const ids = index.get(key);

@@ -2,7 +2,7 @@
 
 import { fenceText, sameFence } from './fence.js';
 import type { Decision, Outcome } from './messages.js';
-import { type Evidence, explain, type ReasonCode } from './reasons.js';
+import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.js';
 import { addTo, countRunning, patternsOf, removeFrom, type State, type TaskRecord } from './state.js';
 
 /** Decisions kept per task: the newest; older holds go first. */
@@ -68,9 +68,9 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
   unwatch(state, task);
   delete task.hold;
   if (!task.holds) {
-    state.claims.add(task.id, task.repository, patternsOf(state, task));
-    task.holds = true;
+    takeClaims(state, task);
   }
+  noteRates(state, task, now);
   task.fence = { epoch: state.epoch, number: ++state.fenceNumber };
   task.phase = 'running';
   task.since = now;
@@ -86,6 +86,27 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
     evidence,
     now,
   );
+}
+
+/** Paths and resources together: all of them are the task's from now on. */
+export function takeClaims(state: State, task: TaskRecord): void {
+  state.claims.add(task.id, task.repository, patternsOf(state, task));
+  state.uses.add(task.id, task.facts.uses);
+  task.holds = true;
+}
+
+/** Every attempt counts: its agent may use the resource anew. */
+export function noteRates(state: State, task: TaskRecord, now: number): void {
+  for (const { resource } of task.facts.uses ?? []) {
+    const rate = state.rules.resources[resource]?.rate;
+    if (rate) state.rateLog.set(resource, [...(state.rateLog.get(resource) ?? []), now].slice(-rate.count));
+  }
+}
+
+/** Whoever waits for what the task holds is looked at again. */
+function wakeWaiters(state: State, task: TaskRecord): void {
+  wake(state, `holder:${task.id}`);
+  for (const { resource } of task.facts.uses ?? []) wake(state, `resource:${resource}`);
 }
 
 /** What runs or lands at this moment, for the packet of the one and of the others. */
@@ -108,8 +129,11 @@ const remember = (task: TaskRecord, other: string) => {
   if (task.beside.length < KEPT_BESIDE && !task.beside.includes(other)) task.beside.push(other);
 };
 
-export const whyBeside = (a: TaskRecord, b: TaskRecord): 'disjoint claims' | 'read-only' =>
-  a.facts.writes.length > 0 && b.facts.writes.length > 0 ? 'disjoint claims' : 'read-only';
+export function whyBeside(a: TaskRecord, b: TaskRecord): Beside['why'] {
+  const theirs = new Set(b.facts.uses?.map(({ resource }) => resource));
+  if (a.facts.uses?.some(({ resource }) => theirs.has(resource))) return 'a resource with room for both';
+  return a.facts.writes.length > 0 && b.facts.writes.length > 0 ? 'disjoint claims' : 'read-only';
+}
 
 /** Frees the slot of a task whose agent no longer counts as running. */
 function freeSlot(state: State, task: TaskRecord): void {
@@ -124,7 +148,8 @@ export function release(state: State, task: TaskRecord): void {
   if (!task.holds) return;
   task.holds = false;
   state.claims.remove(task.id, task.repository, patternsOf(state, task));
-  wake(state, `holder:${task.id}`);
+  state.uses.remove(task.id, task.facts.uses);
+  wakeWaiters(state, task);
 }
 
 /** Leaves the task's phase; the caller enters another at once. */
@@ -210,8 +235,8 @@ export function end(
   if (task.holds && free > now) {
     task.restUntil = free;
     state.deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
-    // Whoever waits for the paths learns that they rest.
-    wake(state, `holder:${task.id}`);
+    // Whoever waits for them learns that they rest.
+    wakeWaiters(state, task);
   } else {
     release(state, task);
   }

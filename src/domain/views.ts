@@ -3,6 +3,7 @@
 import type { Decision, LandingOrder, Orders, Outcome, Standing } from './messages.js';
 import type { Packet } from './packet.js';
 import { explain } from './reasons.js';
+import { useText } from './resources.js';
 import type { Phase, State, TaskRecord } from './state.js';
 import { landingId, landingOnHold, nameOf, whyBeside } from './transitions.js';
 
@@ -86,6 +87,8 @@ export interface ClaimLine {
   holder: string;
   repository: string;
   paths: string[];
+  /** Resources: their names, with the mode where it is not exclusive. */
+  uses: string[];
   phase: Phase;
   fence?: string;
   forMs: number;
@@ -156,12 +159,13 @@ function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
     holder: task.id,
     repository: task.repository,
     paths: task.facts.writes,
+    uses: (task.facts.uses ?? []).map(useText),
     phase: task.phase,
     forMs: Math.max(
       0,
       now - (task.decisions.findLast((decision) => decision.verdict === 'run')?.at ?? task.since),
     ),
-    waiting: [...(state.watchers.get(`holder:${task.id}`) ?? [])],
+    waiting: behind(state, task),
     ...(fence ? { fence: `${fence.epoch}.${fence.number}` } : {}),
     ...(task.phase === 'running' && leaseUntil !== undefined
       ? { leaseLeftMs: Math.max(0, leaseUntil - now) }
@@ -170,6 +174,16 @@ function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
     ...(task.by ? { by: task.by } : {}),
     ...(task.note ? { note: task.note } : {}),
   };
+}
+
+/** Who waits for something that the task holds. */
+function behind(state: State, task: TaskRecord): string[] {
+  const waiting = new Set(state.watchers.get(`holder:${task.id}`));
+  if (task.holds)
+    for (const { resource } of task.facts.uses ?? [])
+      for (const id of state.watchers.get(`resource:${resource}`) ?? [])
+        if (state.tasks.get(id)?.hold?.evidence.holders?.includes(task.id)) waiting.add(id);
+  return [...waiting];
 }
 
 export interface Story {
@@ -185,10 +199,7 @@ export interface Story {
 export function storyOf(state: State, id: string, now: number): Story | undefined {
   const task = state.tasks.get(id);
   if (!task) return undefined;
-  const waiting = [
-    ...(state.watchers.get(`holder:${id}`) ?? []),
-    ...(state.watchers.get(`task:${id}`) ?? []),
-  ];
+  const waiting = [...behind(state, task), ...(state.watchers.get(`task:${id}`) ?? [])];
   return { asOf: now, task: lineOf(task, now), decisions: task.decisions, beside: task.beside, waiting };
 }
 
@@ -196,7 +207,7 @@ export function storyOf(state: State, id: string, now: number): Story | undefine
 export function packetOf(state: State, id: string): Packet | undefined {
   const task = state.tasks.get(id);
   if (!task?.outcome || task.kind !== 'task') return undefined;
-  const { title, role, agent, issue, writes, reads, after } = task.facts;
+  const { title, role, agent, issue, writes, reads, uses, after } = task.facts;
   return {
     version: 1,
     task: nameOf(task),
@@ -213,6 +224,7 @@ export function packetOf(state: State, id: string): Packet | undefined {
     ...(role ? { role } : {}),
     ...(agent ? { agent } : {}),
     ...(issue ? { issue } : {}),
+    ...(uses ? { uses } : {}),
   };
 }
 

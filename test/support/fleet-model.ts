@@ -30,7 +30,15 @@ import type {
   TaskReport,
 } from '../../src/domain/messages.js';
 import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
-import { carry, freshState, restore, type State, type TaskRecord } from '../../src/domain/state.js';
+import type { Use } from '../../src/domain/resources.js';
+import {
+  carry,
+  freshState,
+  restore,
+  runningOfKind,
+  type State,
+  type TaskRecord,
+} from '../../src/domain/state.js';
 import { landingId, type Taken } from '../../src/domain/transitions.js';
 import { packetOf, standingOf, takeOrders } from '../../src/domain/views.js';
 
@@ -38,6 +46,13 @@ export const RULES: Rules = {
   fleet: 'f',
   roles: { dev: { repository: 'app', maxRunning: 2 }, ops: { repository: 'app', maxRunning: 1 } },
   defaultRepository: 'app',
+  agents: { sh: {}, big: { maxRunning: 1 } },
+  defaultAgent: 'sh',
+  resources: {
+    'db:orders': { role: 'dev', capacity: 1, shared: true },
+    'pipe:web': { role: 'dev', capacity: 2, shared: false },
+    'api:mail': { role: 'dev', capacity: 9, shared: true, rate: { count: 2, window: 10_000, text: '2/10s' } },
+  },
   ceiling: 3,
   lease: 60_000,
   lockDelay: 5_000,
@@ -56,6 +71,8 @@ export interface Spec {
   after: number[];
   issue?: string;
   attempts?: number;
+  agent?: string;
+  uses?: Use[];
 }
 
 export type Op =
@@ -74,6 +91,13 @@ export type Op =
 
 const PATHS = ['a', 'a/b', 'a/b/c', 'b', 'b/c', ':(glob)**/c', ':(glob)a/*', ':(glob)*/b/**', '.'];
 const ISSUES = ['I-1', 'I-2'];
+const USES: Use[] = [
+  { resource: 'db:orders', mode: 'exclusive' },
+  { resource: 'db:orders', mode: 'shared' },
+  { resource: 'pipe:web', mode: 'exclusive' },
+  { resource: 'api:mail', mode: 'exclusive' },
+  { resource: 'api:mail', mode: 'shared' },
+];
 const HANDS = ['hand/ann', 'hand/bob'];
 
 const spec: fc.Arbitrary<Spec> = fc
@@ -84,10 +108,14 @@ const spec: fc.Arbitrary<Spec> = fc
     after: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { maxLength: 2 }),
     issue: fc.constantFrom(undefined, undefined, ...ISSUES),
     attempts: fc.constantFrom(undefined, 1, 3),
+    agent: fc.constantFrom(undefined, undefined, 'big'),
+    uses: fc.uniqueArray(fc.constantFrom(...USES), { maxLength: 2, selector: (use) => use.resource }),
   })
-  .map(({ role, issue, attempts, writes, ...rest }) => ({
+  .map(({ role, issue, attempts, writes, agent, uses, ...rest }) => ({
     ...rest,
     writes: role ? writes : [],
+    uses: uses.filter(({ mode }) => mode === 'shared' || role === 'dev'),
+    ...(agent ? { agent } : {}),
     ...(role ? { role } : {}),
     ...(issue ? { issue } : {}),
     ...(attempts ? { attempts } : {}),
@@ -205,6 +233,7 @@ interface Agent {
   life: string;
   fence: Fence;
   patterns: Pattern[];
+  uses: Use[];
   alive: boolean;
   /** False when its worker has lost sight of it: nobody renews for it. */
   seen: boolean;
@@ -257,6 +286,8 @@ export class Fleet {
   private readonly patternsOf = new Map<string, Pattern[]>();
   private readonly expired = new Set<string>();
   private lastFence: Fence = { epoch: 0, number: 0 };
+  /** Every grant of a resource with a rate, whichever coordinator gave it. */
+  private readonly rateTruth = new Map<string, number[]>();
   private readonly grantedHere = new Set<string>();
 
   constructor(private readonly specs: Spec[]) {
@@ -384,6 +415,8 @@ export class Fleet {
       writes: spec.writes,
       reads: [],
       after,
+      ...(spec.uses?.length ? { uses: spec.uses } : {}),
+      ...(spec.agent ? { agent: spec.agent } : {}),
       ...(spec.role ? { role: spec.role } : {}),
       ...(spec.issue ? { issue: spec.issue } : {}),
       ...(spec.attempts ? { retry: { attempts: spec.attempts } } : {}),
@@ -463,9 +496,13 @@ export class Fleet {
       {
         to: 'coordinator',
         line: this.line,
-        event: { kind: 'surveyed', live: live.slice(0, half), last: false },
+        event: { kind: 'surveyed', live: live.slice(0, half), last: false, before: this.line > 0 },
       },
-      { to: 'coordinator', line: this.line, event: { kind: 'surveyed', live: live.slice(half), last: true } },
+      {
+        to: 'coordinator',
+        line: this.line,
+        event: { kind: 'surveyed', live: live.slice(half), last: true, before: this.line > 0 },
+      },
     );
   }
 
@@ -656,6 +693,7 @@ export class Fleet {
       life: task.life,
       fence,
       patterns: this.patternsOf.get(task.id) ?? [],
+      uses: task.facts.uses ?? [],
       alive: true,
       seen: true,
       leaseEnd,
@@ -908,6 +946,22 @@ export class Fleet {
     const { role } = record.facts;
     if (role && (state.runningByRole.get(role) ?? 0) > (state.rules.roles[role]?.maxRunning ?? 0))
       throw new Broken(`more of role ${role} run than it allows`);
+    const kind = record.facts.agent ?? state.rules.defaultAgent ?? '';
+    const most = state.rules.agents[kind]?.maxRunning;
+    if (most !== undefined && runningOfKind(state, kind) > most)
+      throw new Broken(`more of kind ${kind} run than it allows`);
+    for (const { resource } of record.facts.uses ?? []) this.checkRate(resource);
+  }
+
+  /** Invariant 4 for a rate: never more grants in a window, whatever the coordinator has forgotten. */
+  private checkRate(resource: string): void {
+    const rate = this.state.rules.resources[resource]?.rate;
+    if (!rate) return;
+    const log = [...(this.rateTruth.get(resource) ?? []), this.now];
+    this.rateTruth.set(resource, log);
+    const recent = log.filter((time) => time > this.now - rate.window);
+    if (recent.length > rate.count)
+      throw new Broken(`${resource} was granted ${recent.length} times within ${rate.window} ms`);
   }
 
   private checkOutcomes(): void {
@@ -928,6 +982,7 @@ export class Fleet {
     for (const [i, a] of holders.entries())
       for (const b of holders.slice(i + 1))
         if (clash(patterns(a), patterns(b))) throw new Broken(`${a.id} and ${b.id} hold overlapping claims`);
+    this.checkRoom(holders.map(({ id, facts }) => ({ id, uses: facts.uses ?? [] })));
     const live = this.agents.filter(
       (agent) =>
         agent.alive &&
@@ -941,12 +996,25 @@ export class Fleet {
           throw new Broken(
             `agents of ${a.task} ${fenceText(a.fence)} and ${b.task} ${fenceText(b.fence)} live on overlapping claims`,
           );
+    this.checkRoom(live.map(({ task, uses }) => ({ id: task, uses })));
     for (const agent of live)
       for (const holder of holders) {
         const name = holder.id.split('~')[0];
         if (name !== agent.task && clash(agent.patterns, patterns(holder)))
           throw new Broken(`${holder.id} holds what the live agent of ${agent.task} writes`);
       }
+  }
+
+  /** Invariant 1 for resources: within their capacity, and nobody shares beside an exclusive use. */
+  private checkRoom(users: { id: string; uses: Use[] }[]): void {
+    for (const [resource, { capacity }] of Object.entries(this.state.rules.resources)) {
+      const modes = new Map<string, string>();
+      for (const { id, uses } of users)
+        for (const use of uses) if (use.resource === resource) modes.set(`${id} ${use.mode}`, use.mode);
+      const alone = [...modes.values()].filter((mode) => mode === 'exclusive').length;
+      if (alone > capacity || (alone > 0 && alone < modes.size))
+        throw new Broken(`there is no room in ${resource} for ${[...modes.keys()].join(', ')}`);
+    }
   }
 
   private checkIndexes(): void {
@@ -1025,6 +1093,10 @@ export class Fleet {
     for (const task of this.live()) throw new Broken(`${task.id} never heard of its outcome`);
     const overlap = state.claims.firstOverlap('?', 'app', [parsePattern('.')]);
     if (overlap) throw new Broken(`${overlap.holder} never released ${overlap.theirs}`);
+    for (const resource of Object.keys(state.rules.resources)) {
+      const [user] = state.uses.inTheWay('?', { resource, mode: 'exclusive' }, 1);
+      if (user !== undefined) throw new Broken(`${user} never released ${resource}`);
+    }
     if (state.running.size > 0) throw new Broken('slots are still taken');
     if (state.landing.size > 0) throw new Broken('landings are still open');
     if (state.watchers.size > 0) throw new Broken('something still watches');
@@ -1055,7 +1127,7 @@ export class Fleet {
     );
     // A workflow that was terminated before it could say a word is known to nobody.
     const submitted = [...this.tasks.values()].filter((task) => !task.terminated).map((task) => task.id);
-    return { submitted, packets, ledger, ceiling: 4, maxRunning };
+    return { submitted, packets, ledger, ceiling: 4, maxRunning, kinds: this.rules };
   }
 
   /** Outcome and ledger tell the same story of a task's life. */

@@ -12,6 +12,7 @@ import { connect } from '../../src/client/connection.js';
 import { FleetClient, type TaskSource } from '../../src/client/fleet-client.js';
 import { readLedger, readPackets } from '../../src/client/records.js';
 import { audit } from '../../src/domain/audit.js';
+import { rulesOf } from '../../src/domain/config.js';
 import type { TaskLine } from '../../src/domain/views.js';
 
 export const MAIN = resolve('dist/src/cli/main.js');
@@ -175,6 +176,7 @@ export class TestFleet {
       packets,
       ledger,
       ceiling: config.ceiling,
+      kinds: rulesOf(config),
       maxRunning: { main: config.roles.main?.maxRunning ?? config.ceiling },
     });
   }

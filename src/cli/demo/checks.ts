@@ -48,7 +48,8 @@ export async function gather(stage: Stage, submitted: string[], deeds: Deeds): P
   const all = await readPackets(fleet);
   const packets = new Map(all.map((packet) => [shortName(packet.task), packet]));
   const ledger = await readLedger(origin, 'main');
-  const { ceiling, roles } = rulesOf(fleet.config);
+  const kinds = rulesOf(fleet.config);
+  const { ceiling, roles } = kinds;
   const maxRunning = Object.fromEntries(Object.entries(roles).map(([role, rule]) => [role, rule.maxRunning]));
   const base = (id: string) => lastBase(packets.get(id));
   const landed = (id: string) => packets.get(id)?.outcome.commit ?? '';
@@ -58,7 +59,7 @@ export async function gather(stage: Stage, submitted: string[], deeds: Deeds): P
     submitted,
     packets,
     ledger,
-    violations: audit({ submitted, packets: all, ledger, ceiling, maxRunning }),
+    violations: audit({ submitted, packets: all, ledger, ceiling, maxRunning, kinds }),
     tip: await tipOf(origin),
     page: await fetch(shopUrl, { signal: AbortSignal.timeout(PAGE_MS) }).then(
       (answer) => answer.text(),

@@ -10,10 +10,12 @@ import {
   landingOnHold,
   leave,
   lostSight,
+  noteRates,
   record,
   release,
   stop,
   type Taken,
+  takeClaims,
 } from '../transitions.js';
 import { fail } from './retry.js';
 
@@ -33,7 +35,7 @@ export function follow(state: State, task: TaskRecord, report: TaskReport, now: 
 /** A grant of an earlier coordinator: the task's workflow is the truth about it, unless its paths were lost meanwhile. */
 function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
   state.epoch = Math.max(state.epoch, fence.epoch + 1);
-  const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
+  const lost = lostTo(state, task);
   const { result } = report;
   const dead = report.at === 'stopped' && result?.dead === true;
   leave(state, task);
@@ -42,8 +44,7 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
   task.phase = 'running';
   task.since = now;
   countRunning(state, task, 1);
-  if (overlap) {
-    const lost = { holder: overlap.holder, path: overlap.ours };
+  if (lost) {
     if (report.at === 'stopped' && result?.kind === 'commits' && task.facts.role) {
       // It may have been handed over, and may have landed: its writer knows.
       task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence: lost };
@@ -53,11 +54,22 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
     if (dead) return fail(state, task, 'CLAIM_LOST', lost, false, true, now);
     return [stop(state, task, 'retry', 'CLAIM_LOST', lost, now)];
   }
-  if (!task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
-  task.holds = true;
+  if (!task.holds) takeClaims(state, task);
+  noteRates(state, task, now);
   task.leaseUntil = now + state.rules.lease;
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
   return report.at === 'stopped' ? stopped(state, task, report, now) : [];
+}
+
+/** Who holds by now what the task says it holds. */
+function lostTo(state: State, task: TaskRecord): { holder: string; path: string } | undefined {
+  const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
+  if (overlap) return { holder: overlap.holder, path: overlap.ours };
+  for (const use of task.facts.uses ?? []) {
+    const [holder] = state.uses.inTheWay(task.id, use, state.rules.resources[use.resource]?.capacity ?? 1);
+    if (holder !== undefined) return { holder, path: use.resource };
+  }
+  return undefined;
 }
 
 /** Granted by an earlier coordinator, which may have handed it over to the writer: only that can withdraw it. */

@@ -12,6 +12,8 @@ export interface Survey {
   kind: 'surveyed';
   live: string[];
   last: boolean;
+  /** There was a coordinator before this one, whose state is lost. */
+  before?: boolean;
 }
 
 /** Looked up in Temporal: outcomes of tasks and how many tasks of a plan were ever started. */
@@ -21,9 +23,10 @@ export interface Found {
   plans: { plan: string; count: number }[];
 }
 
-export function onSurvey(state: State, live: string[], last: boolean): Taken[] {
+export function onSurvey(state: State, { live, last, before = false }: Survey, now: number): Taken[] {
   const { recovery } = state;
   if (!recovery) return [];
+  if (before) state.blindUntil ??= now;
   const heardOf = (name: string) =>
     name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name);
   recovery.awaiting = [...new Set([...recovery.awaiting, ...live])].filter((name) => !heardOf(name));
@@ -56,8 +59,9 @@ function endRecovery(state: State): void {
 }
 
 /** Whoever has not announced itself by now is not waited for any longer. */
-export function expireRecovery(state: State): void {
+export function expireRecovery(state: State, now: number): void {
   if (!state.recovery) return;
+  if (!state.recovery.surveyed) state.blindUntil ??= now;
   state.recovery.awaiting = [];
   state.recovery.surveyed = true;
   lookBack(state);

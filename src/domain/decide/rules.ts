@@ -7,6 +7,9 @@ import type { State } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heedIssue } from './issues.js';
 
+/** What of the configuration such waiters wait for may be other than it was. */
+const OF_RULES = /^(resource|rate|kind):/;
+
 export function onRules(state: State, rules: Rules, now: number): Taken[] {
   state.rules = rules;
   for (const task of state.tasks.values())
@@ -15,7 +18,8 @@ export function onRules(state: State, rules: Rules, now: number): Taken[] {
   for (const key of [...state.watchers.keys()]) {
     // A slot more is found by settle, in turn; a role that is no more is not.
     const role = key.startsWith('slots:') ? key.slice('slots:'.length) : undefined;
-    if (key === 'rules' || (role !== undefined && !Object.hasOwn(rules.roles, role))) wake(state, key);
+    const gone = role !== undefined && !Object.hasOwn(rules.roles, role);
+    if (key === 'rules' || gone || OF_RULES.test(key)) wake(state, key);
   }
   return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
 }

@@ -2,7 +2,7 @@
 // long for an upstream or for a plan is cancelled. A deadline that has moved meanwhile is set anew.
 
 import type { State, TaskRecord } from '../state.js';
-import { end, record, release, requeue, stop, type Taken } from '../transitions.js';
+import { end, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
 import { cancelTask } from './cancel.js';
 import { expirePlan } from './plans.js';
 import { expireRecovery } from './recovery.js';
@@ -12,7 +12,9 @@ export function expire(state: State, now: number): Taken[] {
   for (let due = state.deadlines.take(now); due; due = state.deadlines.take(now)) {
     const { id, kind } = due;
     if (kind === 'recovery') {
-      expireRecovery(state);
+      expireRecovery(state, now);
+    } else if (kind === 'wake') {
+      wake(state, id);
     } else if (kind === 'plan') {
       taken.push(...expirePlan(state, id, now));
     } else {

@@ -53,6 +53,10 @@ export interface AgentRun {
   record: AttemptRecord;
 }
 
+/** An agent that is told to end has this long to do so, and never more than this part of its lease. */
+const MOST_GRACE_MS = 5_000;
+const ENDING = 0.1;
+
 const REPORT_BYTES = 16_000;
 const TAIL_BYTES = 2_000;
 const MOST_CHANGES = 200;
@@ -68,7 +72,9 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
       const { cancellationSignal } = Context.current();
       cancellationSignal.addEventListener('abort', () => stop.abort(), { once: true });
       let lapsed = false;
-      const letGo = leases.hold(input.task, input.fence, input.lease, () => {
+      const { task, fence, lease } = input;
+      const spent = Math.max(0, Date.now() - Context.current().info.scheduledTimestampMs);
+      const letGo = leases.hold({ task, fence, lease, spent }, () => {
         lapsed = true;
         stop.abort();
       });
@@ -228,6 +234,7 @@ async function runInStation(
       marker: station.dir,
       output: output.stream,
       signal,
+      graceMs: Math.min(MOST_GRACE_MS, input.lease * ENDING),
       onStart: (pid) => recorded.push(onStart(pid)),
     });
   } finally {

@@ -21,6 +21,8 @@ const MOST_BYTES = 256 * 1024;
 /** Under load the outbox waits this long between two signals, so that the coordinator can continue as new. */
 const GAP_MS = 100;
 const PARALLEL = 16;
+/** A connection that died unnoticed must not hold back what comes after it. */
+const CALL_MS = 10_000;
 
 interface Queued {
   message: Message;
@@ -72,7 +74,9 @@ export class Outbox {
 
   private async signal(messages: Message[]): Promise<void> {
     const { client, config } = this.host;
-    await client.workflow.signalWithStart(WORKFLOW.coordinator, coordinatorStart(config, messages));
+    await client.withDeadline(Date.now() + CALL_MS, () =>
+      client.workflow.signalWithStart(WORKFLOW.coordinator, coordinatorStart(config, messages)),
+    );
   }
 }
 

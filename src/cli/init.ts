@@ -129,6 +129,9 @@ agents:
 
 ceiling: 8        # agents at once, in the whole fleet
 lease: 30m        # how long a claim holds without a sign of life from its agent
+pinned:           # how long it is kept while no agent runs under it
+  backoff: 15m
+  landing: 2h
 lockDelay: 30s    # how long the paths of a holder that died rest
 retry:
   attempts: 2

@@ -51,13 +51,16 @@ function outcomes({ submitted, packets }: AuditInput): string[] {
 
 const sameLife = (a: Packet, b: Packet): boolean => a.task === b.task && a.life === b.life;
 
+/** With these decisions a task loses its claims before it ends. */
+const LOSES: ReadonlySet<string> = new Set(['CLAIM_EXPIRED', 'CLAIM_LOST', 'PIN_EXPIRED']);
+
 /** From a grant to the release, in sequence numbers of the coordinator: a claim that was lost is granted anew. */
 function holdings(packet: Packet): [number, number][] {
   const spans: [number, number][] = [];
   let from: number | undefined;
   for (const { verdict, code, seq } of packet.decisions) {
     if (verdict === 'run') from ??= seq;
-    if (from === undefined || (code !== 'CLAIM_EXPIRED' && code !== 'CLAIM_LOST')) continue;
+    if (from === undefined || !LOSES.has(code)) continue;
     spans.push([from, seq]);
     from = undefined;
   }

@@ -38,6 +38,15 @@ export const Retry = z.strictObject({
 });
 export type Retry = z.infer<typeof Retry>;
 
+const Pinned = z.strictObject({
+  backoff: Duration.prefault('15m').describe(
+    'From the end of an attempt to the start of the next; then the claims are released and asked for again.',
+  ),
+  landing: Duration.prefault('2h').describe(
+    'While it is the first to land; then the landing is withdrawn through the ledger and the task is tried again.',
+  ),
+});
+
 const Repository = z.strictObject({
   url: z
     .string()
@@ -91,6 +100,9 @@ const Role = z.strictObject({
     .min(1)
     .optional()
     .describe("How many of the role's tasks may run at once; the ceiling when left out."),
+  lease: Duration.optional().describe(
+    "How long a claim of the role's tasks holds; the fleet's when left out.",
+  ),
   verify: z
     .array(Command)
     .default([])
@@ -151,6 +163,9 @@ export const Config = z
     ),
     lockDelay: Duration.prefault('30s').describe(
       'How long the paths of a holder that died rest before they are granted again.',
+    ),
+    pinned: Pinned.prefault({}).describe(
+      'How long a claim is kept at most while no agent runs under it, so that no lease runs either.',
     ),
     planTimeout: Duration.prefault('10m').describe(
       'How long an incomplete plan, or an unknown upstream, is waited for.',
@@ -226,7 +241,10 @@ function ownership(config: {
 /** What coordination needs of the configuration; travels with the coordinator. Durations in milliseconds. */
 export const Rules = z.object({
   fleet: z.string(),
-  roles: z.record(z.string(), z.object({ repository: z.string(), maxRunning: z.number() })),
+  roles: z.record(
+    z.string(),
+    z.object({ repository: z.string(), maxRunning: z.number(), lease: z.number().optional() }),
+  ),
   defaultRepository: z.string(),
   /** The kinds of agent, and which one a task gets that names none. */
   agents: z.record(z.string(), z.object({ maxRunning: z.number().optional() })),
@@ -243,6 +261,7 @@ export const Rules = z.object({
   ceiling: z.number(),
   lease: z.number(),
   lockDelay: z.number(),
+  pinned: z.object({ backoff: z.number(), landing: z.number() }),
   planTimeout: z.number(),
   retry: z.object({ attempts: z.number(), backoff: z.number(), maxBackoff: z.number() }),
   issues: z.record(z.string(), z.enum(['cancel', 'hold', 'go'])),
@@ -261,11 +280,15 @@ export function agentKind(config: Pick<Config, 'agents'>, agent: string | undefi
 }
 
 export function rulesOf(config: Config): Rules {
-  const { fleet, ceiling, lease, lockDelay, planTimeout, retry, issues } = config;
+  const { fleet, ceiling, lease, lockDelay, pinned, planTimeout, retry, issues } = config;
   const roles: Rules['roles'] = {};
   const resources: Rules['resources'] = {};
   for (const [name, role] of Object.entries(config.roles)) {
-    roles[name] = { repository: roleRepository(role), maxRunning: role.maxRunning ?? ceiling };
+    roles[name] = {
+      repository: roleRepository(role),
+      maxRunning: role.maxRunning ?? ceiling,
+      ...(role.lease === undefined ? {} : { lease: role.lease }),
+    };
     for (const resource of role.resources) {
       const entry = config.resources[resource];
       if (!entry) continue;
@@ -289,6 +312,7 @@ export function rulesOf(config: Config): Rules {
     ceiling,
     lease,
     lockDelay,
+    pinned,
     planTimeout,
     retry,
     issues,

@@ -3,7 +3,7 @@
 export interface Deadline {
   /** Milliseconds since the epoch. */
   at: number;
-  kind: 'lease' | 'backoff' | 'rest' | 'plan' | 'upstream' | 'hand' | 'recovery' | 'wake';
+  kind: 'lease' | 'backoff' | 'rest' | 'pin' | 'plan' | 'upstream' | 'hand' | 'recovery' | 'wake';
   /** A task, a plan; with wake, what is watched. */
   id: string;
 }

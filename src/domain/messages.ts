@@ -30,6 +30,8 @@ export interface TaskFacts {
   uses?: Use[];
   after: Edge[];
   issue?: string;
+  /** Milliseconds. */
+  lease?: number;
   /** Attempts at most; backoff in milliseconds. */
   retry?: { attempts?: number; backoff?: number; maxBackoff?: number };
 }

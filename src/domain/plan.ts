@@ -84,6 +84,9 @@ export const Task = z.strictObject({
     .optional()
     .describe("The key of the tracker's issue; when that is closed the task is cancelled."),
   retry: Retry.partial().optional(),
+  lease: Duration.optional().describe(
+    "How long its claims hold without a sign of life from its agent; the role's, or the fleet's, when left out.",
+  ),
   timeout: Duration.optional().describe("The longest one attempt may take; the agent kind's when left out."),
   env: Env.default({}).describe('More variables for the agent. Not for secrets.'),
 });

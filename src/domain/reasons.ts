@@ -25,6 +25,8 @@ export interface Evidence {
   commit?: string;
   /** Milliseconds that something takes or took. */
   duration?: number;
+  /** Milliseconds that something may take. */
+  within?: number;
   attempt?: number;
   by?: string;
   /** What the agent, the verify command or the person said. */
@@ -42,6 +44,7 @@ export interface Beside {
 
 type Sentence = (e: Evidence) => string;
 
+const time = (ms: number | undefined) => (typeof ms === 'number' ? formatDuration(ms) : `${ms}`);
 const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
 
 /** Why a task may go on: run, land. */
@@ -68,7 +71,9 @@ const HOLD = {
   RESOURCE_UNKNOWN: (e) => `the configuration in force has no resource ${e.resource}`,
   RESOURCE_REFUSED: (e) => `${e.resource} ${e.text}`,
   RATE_LIMITED: (e) =>
-    `${e.resource} may be used ${e.rate}; the next slot was ${formatDuration(e.duration ?? 0)} away${because(e)}`,
+    `${e.resource} may be used ${e.rate}; the next slot was ${time(e.duration)} away${because(e)}`,
+  PIN_EXPIRED: (e) =>
+    `no agent of it has run for ${time(e.within)}: its claims are released, and asked for again`,
   ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,
   KIND_LIMIT: (e) => `agents of kind ${e.agent} run their limit of ${e.limit}`,
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
@@ -85,6 +90,7 @@ const RETRY = {
   CLAIM_EXPIRED: () => 'its lease ran out without a sign of life from its agent',
   CLAIM_LOST: (e) => `after a restart of the coordinator ${e.path} turned out to be held by ${e.holder}`,
   LANDING_CONFLICT: (e) => `the branch moved under it${because(e)}`,
+  LANDING_OVERDUE: (e) => `its landing did not come to an end within ${time(e.within)}`,
   OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
   LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,

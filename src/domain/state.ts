@@ -25,6 +25,8 @@ export interface TaskRecord {
   /** The highest number heard of this life. */
   seen: number;
   plan: PlanRef;
+  /** Which submission under the plan's name it came with, when that was not the first. */
+  submission?: number;
   facts: TaskFacts;
   repository: string;
   /** Order of arrival. */
@@ -40,6 +42,8 @@ export interface TaskRecord {
   holds: boolean;
   leaseUntil?: number;
   restUntil?: number;
+  /** While no agent runs under its claims: how long they are kept, see decide/pins.ts. */
+  pinnedUntil?: number;
   /** Agents of its attempts that were not seen to end, and until when each of them may live. */
   unseen?: { fence: Fence; until: number }[];
   /** The grant whose agent its worker has seen to end, though its workflow has not said so. */
@@ -82,12 +86,17 @@ export interface PlanRecord {
   until: number;
   /** Members seen by an earlier coordinator that this one never heard of. */
   lookedUp: number;
+  /** A plan's name that is used again: how often, and how many tasks of it had arrived before. */
+  submission?: number;
+  earlier?: number;
 }
 
 export interface RoleRecord {
   life: string;
   seen: number;
   frozen?: { text: string };
+  /** When a landing of the role last came to its end. */
+  settledAt?: number;
 }
 
 export interface Recovery {
@@ -175,7 +184,7 @@ export interface State
 
 /** A coordinator that starts without carried state: it recovers before it grants anything. */
 export function freshState(rules: Rules, now: number): State {
-  const recovery: Recovery = { awaiting: [], live: [], surveyed: false, until: now + rules.lease };
+  const recovery: Recovery = { awaiting: [], live: [], surveyed: false, until: now + longestLease(rules) };
   return restore({
     rules,
     epoch: now,
@@ -292,6 +301,7 @@ export function indexTask(state: State, task: TaskRecord): void {
     deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
   if (task.backoffUntil !== undefined)
     deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
+  if (task.pinnedUntil !== undefined) deadlines.push({ at: task.pinnedUntil, kind: 'pin', id: task.id });
   if (task.restUntil !== undefined) deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
   if (task.hold?.code === 'UPSTREAM_UNKNOWN') {
     deadlines.push({ at: task.hold.since + state.rules.planTimeout, kind: 'upstream', id: task.id });
@@ -306,6 +316,13 @@ export function patternsOf(state: State, task: TaskRecord): Pattern[] {
   }
   return patterns;
 }
+
+/** How long its claims hold without renewal, in milliseconds: its own lease, its role's, or the fleet's. */
+export const leaseOf = ({ rules }: Pick<State, 'rules'>, { facts, handLease }: TaskRecord): number =>
+  handLease ?? facts.lease ?? (facts.role ? rules.roles[facts.role]?.lease : undefined) ?? rules.lease;
+
+const longestLease = ({ lease, roles }: Rules): number =>
+  Math.max(lease, ...Object.values(roles).map((role) => role.lease ?? 0));
 
 /** Persons' claims take no agent's slot. */
 export function countRunning(state: State, task: TaskRecord, by: 1 | -1): void {

@@ -3,7 +3,15 @@
 import { fenceText, sameFence } from './fence.js';
 import type { Decision, Outcome } from './messages.js';
 import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.js';
-import { addTo, countRunning, patternsOf, removeFrom, type State, type TaskRecord } from './state.js';
+import {
+  addTo,
+  countRunning,
+  leaseOf,
+  patternsOf,
+  removeFrom,
+  type State,
+  type TaskRecord,
+} from './state.js';
 
 /** Decisions kept per task: the newest; older holds go first. */
 const KEPT_DECISIONS = 60;
@@ -74,7 +82,8 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
   task.fence = { epoch: state.epoch, number: ++state.fenceNumber };
   task.phase = 'running';
   task.since = now;
-  task.leaseUntil = now + (task.handLease ?? state.rules.lease);
+  task.leaseUntil = now + leaseOf(state, task);
+  delete task.pinnedUntil;
   state.deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
   const evidence = besideEvidence(state, task);
   countRunning(state, task, 1);
@@ -144,6 +153,7 @@ function freeSlot(state: State, task: TaskRecord): void {
 /** Takes the claims back; whoever waited for them is looked at again. Happens once for each grant. */
 export function release(state: State, task: TaskRecord): void {
   delete task.restUntil;
+  delete task.pinnedUntil;
   delete task.unseen;
   if (!task.holds) return;
   task.holds = false;
@@ -178,6 +188,13 @@ export function lostSight(task: TaskRecord, now: number): void {
 /** When the claims of a task that ends may be granted again. */
 export const freeAt = (state: State, task: TaskRecord): number =>
   Math.max(...(task.unseen ?? []).map(({ until }) => until + state.rules.lockDelay), 0);
+
+/** No agent runs under its claims from now on: they are kept, but not for longer than this. */
+export function pin(state: State, task: TaskRecord, until: number): void {
+  if (!task.holds) return;
+  task.pinnedUntil = until;
+  state.deadlines.push({ at: until, kind: 'pin', id: task.id });
+}
 
 /** The agent is told to end; the slot and the claims stay taken until it has. */
 export function stop(
@@ -220,6 +237,7 @@ export function end(
   leave(state, task);
   delete task.stop;
   delete task.result;
+  delete task.pinnedUntil;
   task.phase = 'ended';
   task.since = now;
   task.outcome = { ...outcome, text: explain(outcome.code, evidence) };

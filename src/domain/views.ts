@@ -4,7 +4,7 @@ import type { Decision, LandingOrder, Orders, Outcome, Standing } from './messag
 import type { Packet } from './packet.js';
 import { explain } from './reasons.js';
 import { useText } from './resources.js';
-import type { Phase, State, TaskRecord } from './state.js';
+import { leaseOf, type Phase, type State, type TaskRecord } from './state.js';
 import { landingId, landingOnHold, nameOf, whyBeside } from './transitions.js';
 
 /** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
@@ -22,7 +22,7 @@ export function standingOf(state: State, id: string): Standing | undefined {
     decision,
     ...(fence ? { fence } : {}),
   };
-  if (task.phase === 'running') standing.lease = state.rules.lease;
+  if (task.phase === 'running') standing.lease = leaseOf(state, task);
   if (outcome) Object.assign(standing, { outcome, story: task.decisions, beside: besideOf(state, task) });
   return standing;
 }

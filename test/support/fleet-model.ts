@@ -56,6 +56,7 @@ export const RULES: Rules = {
   ceiling: 3,
   lease: 60_000,
   lockDelay: 5_000,
+  pinned: { backoff: 20_000, landing: 90_000 },
   planTimeout: 120_000,
   retry: { attempts: 2, backoff: 1_000, maxBackoff: 10_000 },
   issues: { closed: 'cancel', paused: 'hold' },
@@ -73,6 +74,7 @@ export interface Spec {
   attempts?: number;
   agent?: string;
   uses?: Use[];
+  lease?: number;
 }
 
 export type Op =
@@ -110,8 +112,9 @@ const spec: fc.Arbitrary<Spec> = fc
     attempts: fc.constantFrom(undefined, 1, 3),
     agent: fc.constantFrom(undefined, undefined, 'big'),
     uses: fc.uniqueArray(fc.constantFrom(...USES), { maxLength: 2, selector: (use) => use.resource }),
+    lease: fc.constantFrom(undefined, undefined, 20_000),
   })
-  .map(({ role, issue, attempts, writes, agent, uses, ...rest }) => ({
+  .map(({ role, issue, attempts, lease, writes, agent, uses, ...rest }) => ({
     ...rest,
     writes: role ? writes : [],
     uses: uses.filter(({ mode }) => mode === 'shared' || role === 'dev'),
@@ -119,6 +122,7 @@ const spec: fc.Arbitrary<Spec> = fc
     ...(role ? { role } : {}),
     ...(issue ? { issue } : {}),
     ...(attempts ? { attempts } : {}),
+    ...(lease ? { lease } : {}),
   })) as fc.Arbitrary<Spec>;
 
 export const specs = (): fc.Arbitrary<Spec[]> =>
@@ -237,6 +241,7 @@ interface Agent {
   alive: boolean;
   /** False when its worker has lost sight of it: nobody renews for it. */
   seen: boolean;
+  lease: number;
   leaseEnd: number;
 }
 
@@ -419,6 +424,7 @@ export class Fleet {
       ...(spec.agent ? { agent: spec.agent } : {}),
       ...(spec.role ? { role: spec.role } : {}),
       ...(spec.issue ? { issue: spec.issue } : {}),
+      ...(spec.lease ? { lease: spec.lease } : {}),
       ...(spec.attempts ? { retry: { attempts: spec.attempts } } : {}),
     };
     this.start(this.nameOf(index), spec, facts);
@@ -550,7 +556,7 @@ export class Fleet {
     if (event.kind === 'worker' && sentAt !== undefined) {
       for (const { fence } of event.renew) {
         const agent = this.agents.find((one) => sameFence(one.fence, fence));
-        if (agent) agent.leaseEnd = Math.max(agent.leaseEnd, sentAt + this.rules.lease);
+        if (agent) agent.leaseEnd = Math.max(agent.leaseEnd, sentAt + agent.lease);
       }
     }
     this.tell(event);
@@ -658,7 +664,7 @@ export class Fleet {
       return;
     }
     if (standing.phase === 'running' && fence && (!task.fence || compareFences(fence, task.fence) > 0)) {
-      this.startAgent(task, fence, standing.attempt, leaseEnd);
+      this.startAgent(task, fence, standing, leaseEnd);
       return;
     }
     if (standing.phase === 'stopping' && fence) {
@@ -679,7 +685,7 @@ export class Fleet {
     }
   }
 
-  private startAgent(task: SimTask, fence: Fence, attempt: number, leaseEnd: number): void {
+  private startAgent(task: SimTask, fence: Fence, { attempt, lease = 0 }: Standing, leaseEnd: number): void {
     // A lease that has run out on the way is not worth starting on: the coordinator will say `stopping`.
     if (leaseEnd <= this.now) return;
     this.kill(task);
@@ -696,6 +702,7 @@ export class Fleet {
       uses: task.facts.uses ?? [],
       alive: true,
       seen: true,
+      lease,
       leaseEnd,
     });
     this.report(task);
@@ -1045,6 +1052,7 @@ export class Fleet {
           if (!state.claims.firstOverlap('?', record.repository, [pattern]))
             throw new Broken(`${id} has lost a claim`);
       }
+      this.checkPinned(record);
       if (phase === 'ended' && record.holds && record.restUntil === undefined)
         throw new Broken(`${id} has ended and holds its claims for ever`);
     }
@@ -1059,6 +1067,15 @@ export class Fleet {
     for (const role of Object.keys(state.rules.roles))
       if ((state.runningByRole.get(role) ?? 0) !== (byRole.get(role) ?? 0))
         throw new Broken(`the count of running tasks of ${role} is wrong`);
+  }
+
+  /** No claim is kept for ever while no agent runs under it. */
+  private checkPinned({ id, phase, holds, kind, stop, pinnedUntil, unseen = [] }: TaskRecord): void {
+    if (!holds || kind === 'hand' || stop || !['backoff', 'held', 'landing'].includes(phase)) return;
+    const limit = phase === 'landing' ? RULES.pinned.landing : RULES.pinned.backoff;
+    const latest = Math.max(this.now + limit, ...unseen.map(({ until }) => until + RULES.lockDelay));
+    if (pinnedUntil === undefined || pinnedUntil > latest || pinnedUntil < this.now)
+      throw new Broken(`the claims of ${id}, which is ${phase}, are pinned until ${pinnedUntil}`);
   }
 
   /** No lost wake-up: looking again at every held task starts and cancels nothing. */

@@ -3,7 +3,7 @@
 
 import { compareFences, type Fence, sameFence } from '../fence.js';
 import type { TaskReport } from '../messages.js';
-import { addTo, countRunning, patternsOf, type State, type TaskRecord } from '../state.js';
+import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {
   end,
   freeAt,
@@ -11,6 +11,7 @@ import {
   leave,
   lostSight,
   noteRates,
+  pin,
   record,
   release,
   stop,
@@ -56,7 +57,7 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
   }
   if (!task.holds) takeClaims(state, task);
   noteRates(state, task, now);
-  task.leaseUntil = now + state.rules.lease;
+  task.leaseUntil = now + leaseOf(state, task);
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
   return report.at === 'stopped' ? stopped(state, task, report, now) : [];
 }
@@ -120,6 +121,7 @@ function land(
   task.phase = 'landing';
   task.since = now;
   task.result = result;
+  pin(state, task, now + state.rules.pinned.landing);
   if (inherited(state, task)) task.ordered = true;
   addTo(state.landing, role, task.id);
   state.due.orders.add(role);

@@ -58,9 +58,20 @@ function endRecovery(state: State): void {
   wake(state, 'recovery');
 }
 
+/** An agent lives whose task has not announced itself: however long its lease is, nothing is granted before it is over. */
+export function awaitLonger(state: State, task: string, now: number): void {
+  const { recovery } = state;
+  if (!recovery?.awaiting.includes(task)) return;
+  recovery.until = Math.max(recovery.until, now + state.rules.lease);
+}
+
 /** Whoever has not announced itself by now is not waited for any longer. */
 export function expireRecovery(state: State, now: number): void {
   if (!state.recovery) return;
+  if (state.recovery.until > now) {
+    state.deadlines.push({ at: state.recovery.until, kind: 'recovery', id: '' });
+    return;
+  }
   if (!state.recovery.surveyed) state.blindUntil ??= now;
   state.recovery.awaiting = [];
   state.recovery.surveyed = true;

@@ -3,10 +3,16 @@
 
 import type { Evidence, ReasonCode } from '../reasons.js';
 import type { State, TaskRecord } from '../state.js';
-import { end, leave, lostSight, record, type Taken } from '../transitions.js';
+import { end, leave, lostSight, pin, record, type Taken } from '../transitions.js';
 
 /** What is not the agent's failure does not use up its attempts, up to so many times. */
-const EXCUSED: ReadonlySet<ReasonCode> = new Set(['LANDING_CONFLICT', 'WORKER_LOST', 'CLAIM_LOST']);
+const EXCUSED: ReadonlySet<ReasonCode> = new Set([
+  'LANDING_CONFLICT',
+  'LANDING_OVERDUE',
+  'WORKER_LOST',
+  'CLAIM_LOST',
+  'CLAIM_EXPIRED',
+]);
 const MOST_EXCUSED = 10;
 
 /** An attempt failed: another one after a wait, as long as there are any left. The claims stay pinned meanwhile. */
@@ -33,6 +39,7 @@ export function fail(
   task.phase = 'backoff';
   task.since = now;
   task.backoffUntil = now + wait;
+  pin(state, task, now + state.rules.pinned.backoff);
   state.deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
   const taken = record(
     state,

@@ -4,6 +4,7 @@
 import type { State, TaskRecord } from '../state.js';
 import { end, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
 import { cancelTask } from './cancel.js';
+import { expirePin } from './pins.js';
 import { expirePlan } from './plans.js';
 import { expireRecovery } from './recovery.js';
 
@@ -36,6 +37,7 @@ function expireTask(state: State, task: TaskRecord, kind: string, now: number): 
   }
   if (kind === 'backoff' && task.phase === 'backoff' && (task.backoffUntil ?? 0) <= now)
     requeue(state, task, now);
+  if (kind === 'pin' && task.pinnedUntil !== undefined) return expirePin(state, task, task.pinnedUntil, now);
   if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now)
     release(state, task);
   if (kind === 'upstream' && task.phase === 'held' && task.hold?.code === 'UPSTREAM_UNKNOWN') {

@@ -3,14 +3,17 @@
 
 import { sameFence } from '../fence.js';
 import type { WorkerReport } from '../messages.js';
-import type { State, TaskRecord } from '../state.js';
+import { leaseOf, type State, type TaskRecord } from '../state.js';
 import { freeAt, type Taken } from '../transitions.js';
 import { livesOf } from './lives.js';
+import { awaitLonger } from './recovery.js';
 
 export function onWorker(state: State, report: WorkerReport, now: number): Taken[] {
-  const { lease, lockDelay } = state.rules;
+  const { lockDelay } = state.rules;
+  for (const { task } of report.renew) awaitLonger(state, task, now);
   for (const { task: id, fence } of report.renew) {
     for (const task of livesOf(state, id)) {
+      const lease = leaseOf(state, task);
       const live = task.phase === 'running' || task.phase === 'stopping';
       if (live && task.holds && sameFence(task.fence, fence)) task.leaseUntil = now + lease;
       // Told to end or given up, and yet it lives.

@@ -18,6 +18,7 @@ export function onWriter(state: State, report: WriterReport, now: number): Taken
     life: report.life,
     seen: report.number,
     ...(report.frozen ? { frozen: report.frozen } : {}),
+    ...(known?.settledAt === undefined ? {} : { settledAt: known.settledAt }),
   });
   heard(state, `writer:${report.role}`);
   if (known?.frozen && !report.frozen) wake(state, `role:${report.role}`);
@@ -38,6 +39,8 @@ function onLanding(state: State, result: LandingResult, now: number): Taken[] {
     (life) => life.phase === 'landing' && landingId(life) === result.id,
   );
   if (!task) return [];
+  const role = task.facts.role === undefined ? undefined : state.roles.get(task.facts.role);
+  if (role) role.settledAt = now;
   switch (result.kind) {
     case 'landed': {
       const evidence = { commit: result.commit };

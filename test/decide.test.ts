@@ -306,6 +306,33 @@ describe('a plan', () => {
     expect(box.why('p/b')).toBe('PLAN_NEVER_COMPLETED');
   });
 
+  test('of another size under the name of one that was complete is waited for in turn', () => {
+    const box = new Box({ ceiling: 9 });
+    box.reads('p/a', {}, plan(1));
+    box.reads('p/b', {}, plan(3));
+    box.reads('p/c', {}, plan(3));
+    expect([box.phase('p/a'), box.sentence('p/c')]).toEqual([
+      'running',
+      "2 of the plan's 3 tasks have arrived",
+    ]);
+    box.reads('p/d', {}, plan(3));
+    expect(['p/b', 'p/c', 'p/d'].map(box.phase)).toEqual(['running', 'running', 'running']);
+    box.reads('p/e', {}, plan(3));
+    expect(box.sentence('p/e'), 'of the same size too').toBe("1 of the plan's 3 tasks have arrived");
+  });
+
+  test('that never arrives whole takes nothing with it of what was submitted under its name before', () => {
+    const box = new Box({ ceiling: 1 });
+    box.reads('p/a', {}, plan(2));
+    box.reads('p/b', {}, plan(2));
+    box.reads('p/c', {}, plan(4));
+    expect(['p/a', 'p/b', 'p/c'].map(box.why)).toEqual(['READ_ONLY', 'CEILING_REACHED', 'PLAN_INCOMPLETE']);
+    box.pass(RULES.planTimeout / 2);
+    box.renew('p/a');
+    box.pass(RULES.planTimeout / 2);
+    expect(['p/b', 'p/c'].map(box.why)).toEqual(['CEILING_REACHED', 'PLAN_NEVER_COMPLETED']);
+  });
+
   test('holds nobody for ever when those who came before were cancelled', () => {
     const box = new Box();
     box.reads('p/a', {}, plan(3));

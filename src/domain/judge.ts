@@ -3,7 +3,7 @@
 
 import type { Evidence, ReasonCode } from './reasons.js';
 import { nextSlot, useRefused } from './resources.js';
-import { kindOf, patternsOf, runningOfKind, type State, type TaskRecord } from './state.js';
+import { kindOf, type PlanRecord, patternsOf, runningOfKind, type State, type TaskRecord } from './state.js';
 
 interface Hold {
   code: ReasonCode;
@@ -40,15 +40,20 @@ export function judge(state: State, task: TaskRecord, now: number): Verdict {
 
 function judgePlan(state: State, task: TaskRecord): Verdict | undefined {
   const plan = state.plans.get(task.plan.id);
-  if (!plan || plan.complete) return undefined;
+  if (!plan || !waitsForPlan(plan, task)) return undefined;
   return hold('PLAN_INCOMPLETE', `plan:${plan.id}`, {
     arrived: arrivedOf(state, plan.id),
     size: plan.size ?? 0,
   });
 }
 
+/** Tasks of an earlier submission have waited for theirs. */
+export const waitsForPlan = (plan: PlanRecord, task: TaskRecord): boolean =>
+  !plan.complete && (plan.submission === undefined || task.submission === plan.submission);
+
 export function arrivedOf(state: State, plan: string): number {
-  return Math.max(state.members.get(plan)?.size ?? 0, state.plans.get(plan)?.lookedUp ?? 0);
+  const { earlier = 0, lookedUp = 0 } = state.plans.get(plan) ?? {};
+  return Math.max((state.members.get(plan)?.size ?? 0) - earlier, lookedUp);
 }
 
 function judgeIssue(state: State, task: TaskRecord): Verdict | undefined {

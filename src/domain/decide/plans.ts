@@ -1,23 +1,46 @@
 // None of a plan's tasks starts before all of them have arrived. A plan that stays incomplete is cancelled, planTimeout
 // after the last arrival among those that wait.
 
-import { arrivedOf } from '../judge.js';
+import { arrivedOf, waitsForPlan } from '../judge.js';
 import type { TaskReport } from '../messages.js';
-import type { State } from '../state.js';
+import type { PlanRecord, State, TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { cancelTask } from './cancel.js';
 
-export function joinPlan(state: State, report: TaskReport, now: number): void {
+/** `task` is new here: its record stands, and its plan is to know of it. */
+export function joinPlan(state: State, task: TaskRecord, report: TaskReport, now: number): void {
   const { id, size } = report.plan;
+  const begins = report.at === 'waiting' && report.attempt === 1;
   let plan = state.plans.get(id);
   if (!plan) {
-    const until = now + state.rules.planTimeout;
-    plan = { id, complete: false, until, lookedUp: 0, ...(size === undefined ? {} : { size }) };
+    plan = { id, complete: false, until: 0, lookedUp: 0, ...(size === undefined ? {} : { size }) };
     state.plans.set(id, plan);
-    state.deadlines.push({ at: until, kind: 'plan', id });
+    waitFor(state, plan, now);
     if (state.recovered && size !== undefined && size > 1) state.due.lookups.add(`plan:${id}`);
+  } else if (plan.complete && begins && size !== undefined && task.pastLives.length === 0) {
+    if (isAnother(state, plan, size)) {
+      plan.earlier = (state.members.get(id)?.size ?? 1) - 1;
+      plan.submission = (plan.submission ?? 0) + 1;
+      plan.complete = false;
+      plan.lookedUp = 0;
+      waitFor(state, plan, now);
+    }
+    plan.size = size;
   }
-  completePlan(state, id, size === undefined || report.at !== 'waiting' || report.attempt > 1);
+  if (plan.submission !== undefined && begins) task.submission = plan.submission;
+  completePlan(state, id, size === undefined || !begins);
+}
+
+function waitFor(state: State, plan: PlanRecord, now: number): void {
+  plan.until = now + state.rules.planTimeout;
+  state.deadlines.push({ at: plan.until, kind: 'plan', id: plan.id });
+}
+
+/** Another submission under the name of a plan that was complete: of another size, or one task more than that had. */
+function isAnother(state: State, plan: PlanRecord, size: number): boolean {
+  if (plan.size === undefined) return false;
+  const arrived = (state.members.get(plan.id)?.size ?? 0) - (plan.earlier ?? 0);
+  return size !== plan.size || arrived > size;
 }
 
 /** A plan is complete when all its tasks have arrived, or when one of them says that it once was. */
@@ -31,7 +54,9 @@ export function completePlan(state: State, id: string, known: boolean): void {
 export function expirePlan(state: State, id: string, now: number): Taken[] {
   const plan = state.plans.get(id);
   if (!plan || plan.complete || plan.until > now) return [];
-  const members = [...(state.members.get(id) ?? [])].flatMap((task) => state.tasks.get(task) ?? []);
+  const members = [...(state.members.get(id) ?? [])]
+    .flatMap((task) => state.tasks.get(task) ?? [])
+    .filter((task) => waitsForPlan(plan, task));
   const last = Math.max(...members.filter((task) => task.phase === 'held').map((task) => task.since));
   // Nobody waits. Who arrives later begins to wait anew.
   if (!Number.isFinite(last)) {

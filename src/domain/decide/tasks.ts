@@ -70,7 +70,7 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
   state.patterns.delete(task.id);
   indexTask(state, task);
   heard(state, task.id);
-  joinPlan(state, report, now);
+  joinPlan(state, task, report, now);
   wake(state, `task:${task.id}`);
   const taken = [...refuseCycle(state, task, now), ...follow(state, task, report, now)];
   return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;

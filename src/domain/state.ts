@@ -176,10 +176,14 @@ export interface State
   dependents: Map<string, Set<string>>;
   byIssue: Map<string, Set<string>>;
   members: Map<string, Set<string>>;
+  /** The members of each plan that have not ended. */
+  unended: Map<string, Set<string>>;
+  /** Tasks that run or land and whose list of what ran beside them has room; some that have left are still in it. */
+  besideOpen: Set<string>;
   patterns: Map<string, Pattern[]>;
   deadlines: Deadlines;
   /** Ended tasks whose records can be dropped in time, oldest first. */
-  endedOrder: string[];
+  endedOrder: Set<string>;
 }
 
 /** A coordinator that starts without carried state: it recovers before it grants anything. */
@@ -261,9 +265,11 @@ export function restore(carried: CarriedState): State {
     dependents: new Map(),
     byIssue: new Map(),
     members: new Map(),
+    unended: new Map(),
+    besideOpen: new Set(),
     patterns: new Map(),
     deadlines: new Deadlines(),
-    endedOrder: [],
+    endedOrder: new Set(),
   };
   for (const task of [...carried.tasks].sort((a, b) => a.arrived - b.arrived)) indexTask(state, task);
   // Whoever waits goes on waiting for the same thing, in the same order.
@@ -284,8 +290,9 @@ export function indexTask(state: State, task: TaskRecord): void {
   state.tasks.set(task.id, task);
   if (task.kind === 'task') addTo(state.members, task.plan.id, task.id);
   if (task.phase === 'ended') {
-    state.endedOrder.push(task.id);
+    state.endedOrder.add(task.id);
   } else {
+    addTo(state.unended, task.plan.id, task.id);
     for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
     if (task.facts.issue) addTo(state.byIssue, task.facts.issue, task.id);
   }
@@ -294,7 +301,10 @@ export function indexTask(state: State, task: TaskRecord): void {
     state.uses.add(task.id, task.facts.uses);
   }
   if (task.phase === 'running' || task.phase === 'stopping') countRunning(state, task, 1);
-  if (task.phase === 'landing' && task.facts.role) addTo(state.landing, task.facts.role, task.id);
+  if (task.phase === 'landing' && task.facts.role) {
+    addTo(state.landing, task.facts.role, task.id);
+    state.besideOpen.add(task.id);
+  }
   if (task.phase === 'held') state.ready.add(task.id);
   const { deadlines } = state;
   if (task.leaseUntil !== undefined)
@@ -327,8 +337,10 @@ const longestLease = ({ lease, roles }: Rules): number =>
 /** Persons' claims take no agent's slot. */
 export function countRunning(state: State, task: TaskRecord, by: 1 | -1): void {
   if (task.kind === 'hand') return;
-  if (by === 1) state.running.add(task.id);
-  else state.running.delete(task.id);
+  if (by === 1) {
+    state.running.add(task.id);
+    state.besideOpen.add(task.id);
+  } else state.running.delete(task.id);
   const { role, agent = '' } = task.facts;
   if (role) state.runningByRole.set(role, (state.runningByRole.get(role) ?? 0) + by);
   state.runningByKind.set(agent, (state.runningByKind.get(agent) ?? 0) + by);

@@ -1,6 +1,7 @@
 // The one place that moves a task from phase to phase, with the indexes, slots and claims that go with it.
 
 import { fenceText, sameFence } from './fence.js';
+import { SINGLE } from './ids.js';
 import type { Decision, Outcome } from './messages.js';
 import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.js';
 import {
@@ -16,8 +17,12 @@ import {
 /** Decisions kept per task: the newest; older holds go first. */
 const KEPT_DECISIONS = 60;
 const KEPT_BESIDE = 200;
+/** Those that the decision itself names. */
+const NAMED_BESIDE = 20;
 /** Ended tasks that stay on record after their plan has ended, for status and why. */
 const KEPT_ENDED = 500;
+/** Ended tasks looked at after one event: more than one, so that their number shrinks. */
+const LOOKS = 4;
 
 export interface Taken extends Decision {
   task: string;
@@ -79,13 +84,14 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
     takeClaims(state, task);
   }
   noteRates(state, task, now);
+  const first = neverGranted(task);
   task.fence = { epoch: state.epoch, number: ++state.fenceNumber };
   task.phase = 'running';
   task.since = now;
   task.leaseUntil = now + leaseOf(state, task);
   delete task.pinnedUntil;
   state.deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
-  const evidence = besideEvidence(state, task);
+  const evidence = besideEvidence(state, task, first);
   countRunning(state, task, 1);
   return record(
     state,
@@ -118,24 +124,44 @@ function wakeWaiters(state: State, task: TaskRecord): void {
   for (const { resource } of task.facts.uses ?? []) wake(state, `resource:${resource}`);
 }
 
-/** What runs or lands at this moment, for the packet of the one and of the others. */
-function besideEvidence(state: State, task: TaskRecord): Evidence {
-  const others = new Set(state.running);
-  for (const landing of state.landing.values()) for (const id of landing) others.add(id);
-  others.delete(task.id);
+/** An earlier life, or an earlier claim of the same person, may be in others' lists under the same name. */
+const neverGranted = (task: TaskRecord): boolean =>
+  task.kind === 'task' && task.fence === undefined && task.pastLives.length === 0;
+
+/**
+ * What runs or lands at this moment, for the packet of the one and of the others. Those whose list is full are not looked
+ * at again, so a grant costs what it writes down, not how many run.
+ */
+function besideEvidence(state: State, task: TaskRecord, first: boolean): Evidence {
   const beside: NonNullable<Evidence['beside']> = [];
-  for (const id of others) {
-    const other = state.tasks.get(id);
-    if (!other) continue;
-    if (beside.length < 20) beside.push({ task: id, why: whyBeside(task, other) });
-    remember(task, id);
-    remember(other, task.id);
+  for (const other of besides(state, task)) {
+    if (beside.length < NAMED_BESIDE) beside.push({ task: other.id, why: whyBeside(task, other) });
+    else if (task.beside.length >= KEPT_BESIDE) break;
+    remember(task, other.id, first);
   }
-  return { beside, ...(others.size > beside.length ? { besideMore: others.size - beside.length } : {}) };
+  for (const id of state.besideOpen) {
+    const other = state.tasks.get(id);
+    const live = other?.phase === 'running' || other?.phase === 'stopping' || other?.phase === 'landing';
+    if (other && live && other.beside.length < KEPT_BESIDE) {
+      if (other !== task) remember(other, task.id, first);
+    } else state.besideOpen.delete(id);
+  }
+  let all = state.running.size - (state.running.has(task.id) ? 1 : 0);
+  for (const landing of state.landing.values()) all += landing.size;
+  return { beside, ...(all > beside.length ? { besideMore: all - beside.length } : {}) };
 }
 
-const remember = (task: TaskRecord, other: string) => {
-  if (task.beside.length < KEPT_BESIDE && !task.beside.includes(other)) task.beside.push(other);
+function* besides(state: State, task: TaskRecord): Iterable<TaskRecord> {
+  for (const ids of [state.running, ...state.landing.values()])
+    for (const id of ids) {
+      const other = id === task.id ? undefined : state.tasks.get(id);
+      if (other) yield other;
+    }
+}
+
+/** `first`: the task was never granted before, so neither has the other in its list. */
+const remember = (task: TaskRecord, other: string, first: boolean) => {
+  if (task.beside.length < KEPT_BESIDE && (first || !task.beside.includes(other))) task.beside.push(other);
 };
 
 export function whyBeside(a: TaskRecord, b: TaskRecord): Beside['why'] {
@@ -262,19 +288,24 @@ export function end(
   for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
   if (task.facts.issue) removeFrom(state.byIssue, task.facts.issue, task.id);
   wakeDependents(state, task.id);
-  state.endedOrder.push(task.id);
+  removeFrom(state.unended, task.plan.id, task.id);
+  state.endedOrder.add(task.id);
   return taken;
 }
 
-/** Drops the oldest ended records whose whole plan has ended and of which nothing is left to tell. */
+/**
+ * Drops the oldest ended records of which nothing is left to tell: whose whole plan has ended, or that were submitted on
+ * their own. Those that must stay a while longer go to the end of the line, so that they keep nobody from being dropped.
+ */
 export function forgetEnded(state: State): void {
-  let excess = state.endedOrder.length - KEPT_ENDED;
-  while (excess-- > 0) {
-    const id = state.endedOrder[0] as string;
+  let looks = Math.min(state.endedOrder.size - KEPT_ENDED, LOOKS);
+  for (const id of state.endedOrder) {
+    if (looks-- <= 0) return;
+    state.endedOrder.delete(id);
     const task = state.tasks.get(id);
-    if (task?.phase === 'ended' && !forgettable(state, task)) return;
-    state.endedOrder.shift();
-    if (task?.phase === 'ended') forget(state, task);
+    if (task?.phase !== 'ended') continue;
+    if (forgettable(state, task)) forget(state, task);
+    else state.endedOrder.add(id);
   }
 }
 
@@ -282,9 +313,7 @@ function forgettable(state: State, task: TaskRecord): boolean {
   const { due } = state;
   if (task.holds || due.standings.has(task.id) || due.packets.has(task.id) || state.dependents.has(task.id))
     return false;
-  for (const id of state.members.get(task.plan.id) ?? [])
-    if (state.tasks.get(id)?.phase !== 'ended') return false;
-  return true;
+  return task.plan.id === SINGLE || !state.unended.has(task.plan.id);
 }
 
 function forget(state: State, task: TaskRecord): void {

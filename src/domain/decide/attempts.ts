@@ -124,6 +124,7 @@ function land(
   pin(state, task, now + state.rules.pinned.landing);
   if (inherited(state, task)) task.ordered = true;
   addTo(state.landing, role, task.id);
+  state.besideOpen.add(task.id);
   state.due.orders.add(role);
   const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
   // The task knows that it lands; no message is owed, unless it has to learn whom to believe from now on.

@@ -35,8 +35,7 @@ export function onHand(state: State, report: HandReport, now: number): Taken[] {
     noWait: !report.wait,
     ...(report.note ? { note: report.note } : {}),
   };
-  const before = state.endedOrder.indexOf(report.id);
-  if (before >= 0) state.endedOrder.splice(before, 1);
+  state.endedOrder.delete(report.id);
   state.patterns.delete(hand.id);
   indexTask(state, hand);
   // A release that came before its claim: noted, so that the claim is known to be the older word.

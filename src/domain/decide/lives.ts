@@ -24,8 +24,8 @@ export function onGone(state: State, id: string, life: string | undefined, now: 
 /** The earlier life is over. What is left of it, claims that rest or a landing under way, goes on under a name of its own. */
 export function supersede(state: State, task: TaskRecord, now: number): Taken[] {
   const taken = task.phase === 'ended' ? [] : onGone(state, task.id, task.life, now);
-  const ended = state.endedOrder.indexOf(task.id);
-  if (ended >= 0) state.endedOrder.splice(ended, 1);
+  state.endedOrder.delete(task.id);
+  removeFrom(state.unended, task.plan.id, task.id);
   const packet = state.due.packets.delete(task.id);
   if (task.holds || task.phase !== 'ended' || packet) {
     const rest = { ...task, id: pastId(task.id, task.life), plan: { id: `~${task.plan.id}` } };

@@ -14,6 +14,7 @@ import {
   writerId,
 } from '../src/domain/ids.js';
 import type { Message, Orders, Outcome, Standing } from '../src/domain/messages.js';
+import { REASONS, type ReasonCode } from '../src/domain/reasons.js';
 import type { Host } from './host.js';
 
 /** Bytes of JSON in one signal: a payload warns at 512 KB and fails at 2 MB. */
@@ -106,12 +107,23 @@ export interface Surveyed {
   before: boolean;
 }
 
+/** How a task ended. */
+export interface Ended {
+  task: string;
+  outcome: Outcome;
+}
+
 export interface Found {
-  outcomes: { task: string; outcome: Outcome['kind']; role?: string }[];
+  outcomes: Ended[];
   plans: { plan: string; count: number }[];
 }
 
-export function deliveryActivities(host: Host, outbox: Outbox) {
+/** `keptOutcomes` gives the outcomes of those tasks that have a change packet. */
+export function deliveryActivities(
+  host: Host,
+  outbox: Outbox,
+  keptOutcomes: (tasks: string[]) => Promise<Ended[]>,
+) {
   const { client } = host;
   const { fleet } = host.config;
   return {
@@ -162,9 +174,13 @@ export function deliveryActivities(host: Host, outbox: Outbox) {
       return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []), before: count > 0 };
     },
 
-    /** Outcomes of closed tasks (`plan/task`) and sizes of plans (`plan:ID`), as Temporal remembers them. */
+    /**
+     * Outcomes of closed tasks (`plan/task`) and sizes of plans (`plan:ID`), as Temporal remembers them. What it has
+     * forgotten, or never knew to have ended, stands in the change packets.
+     */
     async lookUp(names: string[]): Promise<Found> {
       const found: Found = { outcomes: [], plans: [] };
+      const unknown: string[] = [];
       await inParallel(names, async (name) => {
         if (name.startsWith('plan:')) {
           const plan = name.slice('plan:'.length);
@@ -174,9 +190,12 @@ export function deliveryActivities(host: Host, outbox: Outbox) {
           found.plans.push({ plan, count });
           return;
         }
-        const outcome = await outcomeOf(client, taskWorkflowId(fleet, name));
-        if (outcome) found.outcomes.push({ task: name, ...outcome });
+        const known = await closedOutcome(client, taskWorkflowId(fleet, name));
+        if (known === 'live') return;
+        if (known) found.outcomes.push({ task: name, outcome: known });
+        else unknown.push(name);
       });
+      if (unknown.length > 0) found.outcomes.push(...(await keptOutcomes(unknown)));
       return found;
     },
   };
@@ -208,15 +227,19 @@ function nameOf(fleet: string, workflowId: string): string | undefined {
     : taskOfWorkflowId(fleet, workflowId);
 }
 
-async function outcomeOf(
-  client: Client,
-  workflowId: string,
-): Promise<{ outcome: Outcome['kind']; role?: string } | undefined> {
+/** How a task's last life ended, as Temporal remembers it; undefined when it does not. */
+async function closedOutcome(client: Client, workflowId: string): Promise<Outcome | 'live' | undefined> {
   try {
-    const { searchAttributes } = await client.workflow.getHandle(workflowId).describe();
-    const state = searchAttributes[SEARCH.state]?.[0];
-    const known = (['landed', 'finished', 'failed', 'cancelled'] as const).find((kind) => kind === state);
-    return known ? { outcome: known, ...(known === 'landed' ? { role: 'unknown' } : {}) } : undefined;
+    const handle = client.workflow.getHandle(workflowId);
+    const { searchAttributes, status } = await handle.describe();
+    if (status.name === 'RUNNING') return 'live';
+    if (status.name === 'COMPLETED') return (await handle.result()) as Outcome;
+    const [state, code] = [searchAttributes[SEARCH.state]?.[0], searchAttributes[SEARCH.reason]?.[0]];
+    const kind = (['failed', 'cancelled'] as const).find((one) => one === state);
+    if (!kind) return undefined;
+    const known = typeof code === 'string' && Object.hasOwn(REASONS, code) ? (code as ReasonCode) : undefined;
+    const fallback = kind === 'failed' ? 'AGENT_FAILED' : 'CANCELLED_BY_REQUEST';
+    return { kind, code: known ?? fallback, text: 'looked up in Temporal' };
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;

@@ -14,7 +14,9 @@ import { PacketKeeper } from './packets.js';
 export function activitiesFor(host: Host) {
   const outbox = new Outbox(host);
   const packets = new PacketKeeper(host);
-  const { tell, requestCancel, deliver, survey, lookUp } = deliveryActivities(host, outbox);
+  const { tell, requestCancel, deliver, survey, lookUp } = deliveryActivities(host, outbox, (tasks) =>
+    packets.outcomes(tasks),
+  );
   const record = {
     /** Keeps a change packet on the shared repository. */
     keepPacket: (input: {

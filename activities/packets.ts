@@ -2,7 +2,9 @@
 // push. Writing the same packet twice changes nothing.
 
 import { TreeEditor } from '../src/client/tree-editor.js';
+import { earlierLife } from '../src/domain/fence.js';
 import { PACKETS_REF } from '../src/domain/ids.js';
+import type { Outcome } from '../src/domain/messages.js';
 import { type Packet, packetPath } from '../src/domain/packet.js';
 import { type Host, mirrorOf } from './host.js';
 import type { Mirror } from './mirror.js';
@@ -29,6 +31,23 @@ export class PacketKeeper {
       this.waiting.set(repository, [...waiting, { packet, ifAbsent, done, failed }]);
       void this.drain(repository);
     });
+  }
+
+  /** How the tasks' last lives ended, of those that have packets. A repository that cannot be reached has none for now. */
+  async outcomes(tasks: readonly string[]): Promise<{ task: string; outcome: Outcome }[]> {
+    const found = new Map<string, Packet>();
+    for (const [repository, mirror] of this.host.mirrors) {
+      try {
+        for (const packet of await newestPackets(mirror, tasks)) {
+          const known = found.get(packet.task);
+          const ours = packet.fleet === this.host.config.fleet;
+          if (ours && (!known || earlierLife(known.life, packet.life))) found.set(packet.task, packet);
+        }
+      } catch (error) {
+        this.host.log(`change packets of ${repository} cannot be read: ${String(error)}`);
+      }
+    }
+    return [...found.values()].map(({ task, outcome }) => ({ task, outcome }));
   }
 
   private async drain(repository: string): Promise<void> {
@@ -69,6 +88,23 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
     if (round > 20) throw new Error(`change packets cannot be pushed: ${problem}`);
     await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 100));
   }
+}
+
+/** The packet of each task's last life. */
+async function newestPackets(mirror: Mirror, tasks: readonly string[]): Promise<Packet[]> {
+  await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);
+  const tip = await mirror.find(PACKETS_REF);
+  if (tip === undefined) return [];
+  const packets: Packet[] = [];
+  for (const task of tasks) {
+    const tree = await mirror.lookUp(`${tip}:${packetPath(task, '').replace(/\/[^/]*$/, '')}`);
+    if (tree === undefined) continue;
+    const names = (await mirror.text(['ls-tree', '-z', '--name-only', tree])).split('\0').filter(Boolean);
+    const newest = names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10)).at(-1);
+    const oid = newest && (await mirror.lookUp(`${tree}:${newest}`));
+    if (oid) packets.push(JSON.parse((await mirror.contents(oid)).toString('utf8')) as Packet);
+  }
+  return packets;
 }
 
 /** The commit that adds the packets; undefined when all are there already. */

@@ -913,8 +913,8 @@ describe('a coordinator that starts without state', () => {
       kind: 'found',
       plans: [],
       outcomes: [
-        { task: 'p/a', outcome: 'landed', role: 'dev' },
-        { task: 'p/x', outcome: 'failed' },
+        { task: 'p/a', outcome: { kind: 'landed', code: 'LANDED', text: '', commit: 'c' } },
+        { task: 'p/x', outcome: { kind: 'failed', code: 'AGENT_FAILED', text: '' } },
       ],
     });
     expect([box.phase('p/b'), box.why('p/c')]).toEqual(['running', 'UPSTREAM_FAILED']);

@@ -24,10 +24,11 @@ import {
 import type { AgentRun } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import { compareFences, type Fence } from '../src/domain/fence.js';
-import { SEARCH, SIGNAL, SINGLE, taskName } from '../src/domain/ids.js';
+import { SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName, taskNameIn } from '../src/domain/ids.js';
 import type {
   AttemptResult,
   CancelRequest,
+  Edge,
   Outcome,
   Standing,
   TaskFacts,
@@ -45,6 +46,8 @@ export interface CarriedTask {
   number: number;
   report: Pick<TaskReport, 'attempt' | 'at' | 'fence' | 'result' | 'cancel'>;
   attempts: AttemptRecord[];
+  /** Upstreams that were found while it was live. */
+  blockers?: Edge[];
   standing?: Standing;
   epoch?: number;
   shown: string;
@@ -53,11 +56,14 @@ export interface CarriedTask {
 export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
 export const announceSignal = defineSignal<[number?]>(SIGNAL.announce);
 export const cancelSignal = defineSignal<[{ reason?: string; by?: string }]>(SIGNAL.cancel);
+export const blockSignal = defineSignal<[{ on: string; until?: string; by?: string }]>(SIGNAL.block);
 export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
 
 /** A live task says again who it is, should every other word have been lost. */
 const ANNOUNCE_EVERY = '10 minutes';
 const HISTORY_LIMIT = 2_000;
+/** Upstreams that may be added to one task while it is live. */
+const MOST_BLOCKERS = 100;
 
 const { tell, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
   startToCloseTimeout: '30s',
@@ -95,7 +101,7 @@ function factsOf(task: Task, plan: string): TaskFacts {
     ),
   );
   const after = task.after.map(({ task: id, until }) => ({
-    task: taskName(plan, id),
+    task: taskNameIn(plan, id),
     ...(until ? { until } : {}),
   }));
   return { ...given, writes, reads, after };
@@ -104,7 +110,9 @@ function factsOf(task: Task, plan: string): TaskFacts {
 class TaskRun {
   private readonly id: string;
   private readonly plan: { id: string; size?: number };
-  private readonly facts: TaskFacts;
+  /** As submitted; `facts` has what was found since as well. */
+  private readonly submitted: TaskFacts;
+  private blockers: Edge[];
   private readonly life: string;
   private number: number;
   private report: CarriedTask['report'];
@@ -130,7 +138,8 @@ class TaskRun {
       ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) }
       : { id: SINGLE };
     this.id = taskName(this.plan.id, task.id);
-    this.facts = factsOf(task, this.plan.id);
+    this.submitted = factsOf(task, this.plan.id);
+    this.blockers = carried?.blockers ?? [];
     this.life = carried?.life ?? `${Date.now()}.${workflowInfo().runId}`;
     this.number = carried?.number ?? 0;
     this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
@@ -141,6 +150,11 @@ class TaskRun {
     this.listen();
   }
 
+  private get facts(): TaskFacts {
+    const { submitted, blockers } = this;
+    return { ...submitted, after: [...submitted.after, ...blockers] };
+  }
+
   private listen(): void {
     setHandler(standingSignal, (standing) => {
       const known = this.standing;
@@ -148,7 +162,10 @@ class TaskRun {
       if (known && standing.epoch === known.epoch && standing.number <= known.number) return;
       this.epoch = standing.epoch;
       this.standing = standing;
+      const { refused } = standing;
+      if (refused) this.blockers = this.blockers.filter((edge) => !refused.includes(edge.task));
     });
+    setHandler(blockSignal, (request) => this.addBlocker(request));
     // What an earlier coordinator still has on its way is void once this is answered: the next one goes by the answer.
     setHandler(announceSignal, (epoch) => {
       this.owed = true;
@@ -175,6 +192,19 @@ class TaskRun {
   cancelledInTemporal(): void {
     this.cancelRequested = true;
     if (!this.standing?.outcome) this.askCancel({ code: 'CANCELLED_IN_TEMPORAL' });
+  }
+
+  private addBlocker(request: { on?: unknown; until?: unknown; by?: unknown } | undefined): void {
+    const { on, until, by } = request ?? {};
+    if (typeof on !== 'string' || !on.includes('/') || !TASK_NAME.test(on)) return;
+    if (this.blockers.length >= MOST_BLOCKERS || this.blockers.some((edge) => edge.task === on)) return;
+    this.blockers.push({
+      task: on,
+      added: true,
+      ...(until === 'landed' || until === 'finished' ? { until } : {}),
+      ...(typeof by === 'string' ? { by } : {}),
+    });
+    this.owed = true;
   }
 
   private askCancel(cancel: CancelRequest): void {
@@ -336,13 +366,14 @@ class TaskRun {
   }
 
   private async continueAsNew(): Promise<void> {
-    const { life, number, report, attempts, standing, epoch, shown } = this;
+    const { life, number, report, attempts, blockers, standing, epoch, shown } = this;
     await continueAsNew<typeof agentTask>(this.raw, {
       life,
       number,
       report,
       attempts,
       shown,
+      ...(blockers.length > 0 ? { blockers } : {}),
       ...(standing ? { standing } : {}),
       ...(epoch === undefined ? {} : { epoch }),
     });

@@ -113,11 +113,17 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
       continue;
     }
     if (state.due.lookups.size > 0 && now() >= lookUpAt) {
-      const found = await lookUp([...state.due.lookups]);
-      settleLookups(state, found);
-      lookUpAt = now() + LOOK_UP_AGAIN_MS;
-      feed(state, [{ kind: 'found', ...found }], now());
-      continue;
+      lookUpAt = Number.POSITIVE_INFINITY;
+      void lookUp([...state.due.lookups])
+        .catch((error: unknown): Awaited<ReturnType<ControlActivities['lookUp']>> => {
+          log.error(`outcomes could not be looked up: ${String(error)}`);
+          return { outcomes: [], plans: [] };
+        })
+        .then((found) => {
+          settleLookups(state, found);
+          lookUpAt = now() + LOOK_UP_AGAIN_MS;
+          inbox.push({ kind: 'found', ...found });
+        });
     }
     const { continueAsNewSuggested, historyLength } = workflowInfo();
     if (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)) {
@@ -230,7 +236,7 @@ function settleLookups(state: State, found: Awaited<ReturnType<ControlActivities
   for (const name of state.due.lookups) {
     const wanted = name.startsWith('plan:')
       ? state.plans.get(name.slice('plan:'.length))?.complete === false
-      : state.watchers.has(`task:${name}`);
+      : state.dependents.has(name) && !state.tasks.has(name);
     if (!wanted) state.due.lookups.delete(name);
   }
 }

@@ -4,6 +4,7 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
+import { blockCommand } from './block.js';
 import { cancelCommand } from './cancel.js';
 import { claimCommand } from './claim.js';
 import { claimsCommand } from './claims.js';
@@ -52,6 +53,7 @@ export function program(): Command {
     logCommand,
     cancelCommand,
     retryCommand,
+    blockCommand,
     issueCommand,
     packetCommand,
     resumeCommand,

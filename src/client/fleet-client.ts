@@ -25,8 +25,9 @@ import {
   WORKFLOW,
   writerId,
 } from '../domain/ids.js';
-import type { HandReport, Message } from '../domain/messages.js';
+import type { Edge, HandReport, Message } from '../domain/messages.js';
 import type { TaskInput } from '../domain/plan.js';
+import { explain } from '../domain/reasons.js';
 import { aged, type Overview, type Story, type TaskLine } from '../domain/views.js';
 import { type Patience, patienceWith } from './patience.js';
 
@@ -260,12 +261,62 @@ export class FleetClient {
       throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
   }
 
+  /** What was submitted, with the upstreams that were found since: a retry must not forget a blocker. */
   private async inputOf(id: string): Promise<z.input<typeof TaskInput>> {
     const history = await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).fetchHistory();
-    const payloads = history.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
-    const data = payloads[0]?.data;
-    if (!data) throw new Refused(`what was submitted as ${id} cannot be read any more`);
-    return JSON.parse(Buffer.from(data).toString('utf8')) as z.input<typeof TaskInput>;
+    const events = history.events ?? [];
+    const started = events[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+    const input = decoded<z.input<typeof TaskInput>>(started[0]);
+    if (!input) throw new Refused(`what was submitted as ${id} cannot be read any more`);
+    const carried = decoded<{ blockers?: Edge[] }>(started[1])?.blockers ?? [];
+    const signalled = events.flatMap(({ workflowExecutionSignaledEventAttributes: signal }) => {
+      const request =
+        signal?.signalName === SIGNAL.block ? decoded<BlockRequest>(signal.input?.payloads?.[0]) : undefined;
+      return request ? [{ task: request.on, ...(request.until ? { until: request.until } : {}) }] : [];
+    });
+    const known = (input.task.after ?? []).map((edge) => (typeof edge === 'string' ? edge : edge.task));
+    const found = [...carried, ...signalled]
+      .map(({ task, until }) => ({ task, ...(until ? { until } : {}) }))
+      .filter((edge, i, all) => all.findIndex((other) => other.task === edge.task) === i)
+      .filter((edge) => !known.includes(edge.task));
+    return { ...input, task: { ...input.task, after: [...(input.task.after ?? []), ...found] } };
+  }
+
+  /**
+   * A live task turned out to depend on another one: whatever of it has not begun waits for that. Throws Refused when one
+   * of them is unknown, the task has ended, or tasks would wait in a circle; the message has the circle.
+   */
+  async block(
+    id: string,
+    request: { on: string; until?: 'landed' | 'finished'; by?: string },
+    options: { timeoutMs?: number } = {},
+  ): Promise<Story> {
+    const found = await this.describe(id);
+    if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
+    if (found.status !== 'RUNNING')
+      throw new Refused(`task ${id} has ended already: ${found.state ?? found.status.toLowerCase()}`);
+    if (!(await this.describe(request.on)))
+      throw new Refused(`no task ${request.on} in fleet ${this.fleet} that ${id} could wait for`);
+    const before = await this.story(id);
+    const last = before?.decisions.at(-1)?.seq ?? 0;
+    if (before?.after.some((edge) => edge.task === request.on)) return before;
+    await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).signal(SIGNAL.block, request);
+    const end = Date.now() + (options.timeoutMs ?? 30_000);
+    for (;;) {
+      const story = await this.story(id);
+      const answer = story?.decisions.findLast(
+        ({ code, seq, evidence }) =>
+          seq > last &&
+          evidence.upstream === request.on &&
+          (code === 'EDGE_ADDED' || code === 'EDGE_REFUSED'),
+      );
+      if (story && answer?.code === 'EDGE_ADDED') return story;
+      if (answer) throw new Refused(explain(answer.code, answer.evidence));
+      if (story?.task.outcome) throw new Refused(`task ${id} has just ended`);
+      if (Date.now() > end)
+        throw new NoAnswer(`no answer of the coordinator: does ${id} wait for ${request.on}?`);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
   }
 
   /** The tracker's state of an issue has changed. */
@@ -425,6 +476,14 @@ export class FleetClient {
     return tasks;
   }
 }
+
+interface BlockRequest {
+  on: string;
+  until?: 'landed' | 'finished';
+}
+
+const decoded = <T>(payload: { data?: Uint8Array | null } | undefined): T | undefined =>
+  payload?.data ? (JSON.parse(Buffer.from(payload.data).toString('utf8')) as T) : undefined;
 
 const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
 

@@ -8,6 +8,7 @@ import type { Decision } from './messages.js';
 import type { Packet } from './packet.js';
 import { overlaps, parsePattern } from './paths.js';
 import { type Mode, nextSlot } from './resources.js';
+import { waitsForOthers } from './waits.js';
 
 export interface AuditInput {
   /** Every task that was submitted, by full name. */
@@ -54,13 +55,14 @@ const sameLife = (a: Packet, b: Packet): boolean => a.task === b.task && a.life 
 /** With these decisions a task loses its claims before it ends. */
 const LOSES: ReadonlySet<string> = new Set(['CLAIM_EXPIRED', 'CLAIM_LOST', 'PIN_EXPIRED']);
 
-/** From a grant to the release, in sequence numbers of the coordinator: a claim that was lost is granted anew. */
+/** From a grant to the release, in sequence numbers of the coordinator: a claim that was lost or given up is granted anew. */
 function holdings(packet: Packet): [number, number][] {
   const spans: [number, number][] = [];
   let from: number | undefined;
   for (const { verdict, code, seq } of packet.decisions) {
     if (verdict === 'run') from ??= seq;
-    if (from === undefined || !LOSES.has(code)) continue;
+    const gaveUp = verdict === 'hold' && waitsForOthers(code);
+    if (from === undefined || !(LOSES.has(code) || gaveUp)) continue;
     spans.push([from, seq]);
     from = undefined;
   }
@@ -96,9 +98,17 @@ function order(packets: Packet[]): string[] {
   const lives = new Map<string, Packet[]>();
   for (const packet of packets) lives.set(packet.task, [...(lives.get(packet.task) ?? []), packet]);
   return packets.flatMap((packet) => {
-    const ran = packet.decisions.find((decision) => decision.verdict === 'run');
-    if (!ran) return [];
     return packet.after.flatMap((edge) => {
+      // An edge that was added to the live task counts for the attempts that began later.
+      const since = edge.added
+        ? packet.decisions.find(
+            ({ code, evidence }) => code === 'EDGE_ADDED' && evidence.upstream === edge.task,
+          )
+        : packet.decisions[0];
+      const ran = packet.decisions.find(
+        (decision) => decision.verdict === 'run' && decision.seq >= (since?.seq ?? Infinity),
+      );
+      if (!ran) return [];
       const upstream = lives.get(edge.task) ?? [];
       const good = upstream.filter(({ outcome }) => outcome.kind === 'landed' || outcome.kind === 'finished');
       const last = upstream.at(-1);

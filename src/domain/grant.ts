@@ -1,19 +1,29 @@
 // In which order held tasks are looked at, and what follows. Each held task watches the one thing that stands in its
 // way; when that changes, and only then, it is looked at again. So a task that nothing holds overtakes freely.
 
+import { lookUpUpstreams, settleLanding, untangle } from './decide/edges.js';
 import { judge } from './judge.js';
 import { runningOfKind, type State, type TaskRecord } from './state.js';
-import { end, grant, record, type Taken, watch } from './transitions.js';
+import { end, grant, letGo, record, type Taken, watch } from './transitions.js';
+import { waitsForOthers } from './waits.js';
 
 /** Decides every task that has to be looked at, oldest first, until nothing changes any more. */
 export function settle(state: State, now: number): Taken[] {
   const taken: Taken[] = [];
   for (;;) {
     const ids = state.ready.size > 0 ? [...state.ready] : slotWaiters(state);
-    if (ids.length === 0) return taken;
+    if (ids.length === 0) {
+      const untangled = untangle(state, now);
+      if (untangled.length === 0) return taken;
+      taken.push(...untangled);
+      continue;
+    }
     state.ready.clear();
     const tasks = ids.flatMap((id) => state.tasks.get(id) ?? []).sort((a, b) => a.arrived - b.arrived);
-    for (const task of tasks) if (task.phase === 'held') taken.push(...settleOne(state, task, now));
+    for (const task of tasks) {
+      if (task.phase === 'held') taken.push(...settleOne(state, task, now));
+      else if (task.phase === 'landing') taken.push(...settleLanding(state, task, now));
+    }
   }
 }
 
@@ -44,6 +54,7 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
   }
   const { code, evidence, on, until } = verdict.hold;
+  if (task.holds && waitsForOthers(code)) letGo(state, task, now);
   const before = task.hold;
   const turn = watch(state, task, on);
   const timed = until === undefined ? {} : { until };
@@ -59,7 +70,7 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
   task.hold = { code, evidence, on, turn, since, ...timed };
   if (code === 'UPSTREAM_UNKNOWN') {
     if (changed) state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
-    if (state.recovered) lookUpUpstreams(state, task);
+    lookUpUpstreams(state, task);
   }
   const unheard = !state.due.standings.has(task.id) && !changed;
   const taken = record(state, task, 'hold', code, evidence, now);
@@ -69,10 +80,4 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     if (task.kind === 'task') state.due.lazy.add(task.id);
   }
   return [taken];
-}
-
-/** All of them at once: each may have ended before this coordinator began. */
-function lookUpUpstreams(state: State, task: TaskRecord): void {
-  for (const { task: upstream } of task.facts.after)
-    if (!state.tasks.has(upstream)) state.due.lookups.add(upstream);
 }

@@ -1,4 +1,22 @@
-// The dependency graph: cycles in a list of edges, by depth-first search without recursion.
+// The dependency graph: cycles in a list of edges and paths between two nodes, without recursion.
+
+/** The shortest path along the edges, both ends included; undefined when there is none. */
+export function pathBetween(
+  from: string,
+  to: string,
+  next: (node: string) => readonly string[],
+): string[] | undefined {
+  const cameFrom = new Map<string, string | undefined>([[from, undefined]]);
+  for (const node of cameFrom.keys()) {
+    if (node === to) {
+      const path: string[] = [];
+      for (let at: string | undefined = to; at !== undefined; at = cameFrom.get(at)) path.unshift(at);
+      return path;
+    }
+    for (const other of next(node)) if (!cameFrom.has(other)) cameFrom.set(other, node);
+  }
+  return undefined;
+}
 
 /** A cycle as a path that ends where it starts, such as [a, b, a]; undefined when there is none. */
 export function findCycle(nodes: Iterable<readonly [string, readonly string[]]>): string[] | undefined {

@@ -3,6 +3,10 @@
 /** Fit for workflow ids, file names and refs alike: so no "..", no ".lock" and no dot at the end. */
 export const NAME = /^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$/;
 
+/** How an edge names a task: by its id, or as plan/task. */
+export const TASK_NAME =
+  /^(?!.*\.\.)(?!.*\.lock(?:\/|$))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?(?:\/[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?)?$/;
+
 /** The plan of a task that was submitted on its own. */
 export const SINGLE = 'single';
 
@@ -19,6 +23,10 @@ export function reservedPlan(plan: string): string | undefined {
 }
 
 export const taskName = (plan: string, task: string): string => `${plan}/${task}`;
+
+/** The full name of the task that is called so in a plan: plan/task names are full already. */
+export const taskNameIn = (plan: string, task: string): string =>
+  task.includes('/') ? task : taskName(plan, task);
 
 export const coordinatorId = (fleet: string): string => `${fleet}/coordinator`;
 export const writerId = (fleet: string, role: string): string => `${fleet}/writer/${role}`;
@@ -45,6 +53,8 @@ export const SIGNAL = {
   issue: 'issue',
   /** To a task, by any client: { reason, by? }. */
   cancel: 'cancelTask',
+  /** To a task, by any client: { on, until?, by? }; it turned out to depend on that task too. */
+  block: 'block',
   /** To a task, from the coordinator: a Standing. */
   standing: 'standing',
   /** To a task, from a coordinator that starts without state: say again who you are. */

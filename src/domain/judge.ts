@@ -67,13 +67,13 @@ function judgeIssue(state: State, task: TaskRecord): Verdict | undefined {
 }
 
 /**
- * What a task waited for once it need not wait for again: it holds its claims between its attempts, and an upstream
- * that was started anew meanwhile may want the very same paths.
+ * What a task waited for before its first attempt it need not wait for again: an upstream that was started anew meanwhile
+ * is none of its business. An edge that was added to the live task counts for every attempt, and for its landing.
  */
-function judgeGraph(state: State, task: TaskRecord): Verdict | undefined {
-  if (task.fence) return undefined;
+export function judgeGraph(state: State, task: TaskRecord): Verdict | undefined {
   let pending: Verdict | undefined;
   for (const edge of task.facts.after) {
+    if (task.fence && !edge.added) continue;
     const upstream = state.tasks.get(edge.task);
     const evidence = { upstream: edge.task };
     if (!upstream) {

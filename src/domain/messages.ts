@@ -16,6 +16,10 @@ export interface Edge {
   /** Full name: plan/task. */
   task: string;
   until?: 'landed' | 'finished';
+  /** Found while the task was live: it counts for every attempt and landing that has not begun. */
+  added?: true;
+  /** Who found it. */
+  by?: string;
 }
 
 /** What coordination needs to know of a task. */
@@ -82,7 +86,8 @@ export interface Decision {
   /** Milliseconds since the epoch, by the coordinator's clock; for people only. */
   at: number;
   attempt: number;
-  verdict: 'run' | 'hold' | 'cancel' | 'retry' | 'land' | 'end';
+  /** `note`: written down; the task goes on as before. */
+  verdict: 'run' | 'hold' | 'cancel' | 'retry' | 'land' | 'end' | 'note';
   code: ReasonCode;
   evidence: Evidence;
 }
@@ -107,6 +112,8 @@ export interface Standing {
   /** Milliseconds. */
   lease?: number;
   outcome?: Outcome;
+  /** Upstreams that were to be added and would have closed a circle: the task gives them up. */
+  refused?: string[];
   /** With the outcome: every decision that was kept, oldest first, and what ran beside. */
   story?: Decision[];
   beside?: Evidence['beside'];

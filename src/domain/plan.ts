@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { findCycle } from './graph.js';
-import { NAME, reservedPlan } from './ids.js';
+import { reservedPlan, TASK_NAME } from './ids.js';
 import { BadPattern, parsePattern } from './paths.js';
 import { Use, useRefused } from './resources.js';
 
@@ -23,12 +23,21 @@ const PlanName = Name.superRefine((plan, ctx) => {
 
 export const UNTIL = ['landed', 'finished'] as const;
 
+const Upstream = z
+  .string()
+  .regex(TASK_NAME, 'the id of a task of this plan, or plan/task for one of another plan of the fleet');
+
 const Edge = z.union([
-  z
-    .string()
-    .regex(NAME, 'the id of a task of this plan')
-    .transform((task): { task: string; until?: (typeof UNTIL)[number] } => ({ task })),
-  z.strictObject({ task: Name.describe('The id of a task of this plan.'), until: z.enum(UNTIL).optional() }),
+  Upstream.transform((task): { task: string; until?: (typeof UNTIL)[number] } => ({ task })),
+  z.strictObject({
+    task: Upstream.describe(
+      'The id of a task of this plan, or plan/task for one of another plan of the fleet.',
+    ),
+    until: z
+      .enum(UNTIL)
+      .optional()
+      .describe('What is waited for: until it has landed (writers) or finished (read-only) when left out.'),
+  }),
 ]);
 
 const SECRET = /(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY)/i;
@@ -75,7 +84,7 @@ export const Task = z.strictObject({
     .array(Edge)
     .default([])
     .describe(
-      'The tasks of this plan that this one waits for, each until it has landed (writers) or finished (read-only).',
+      'The tasks that this one waits for, each until it has landed (writers) or finished (read-only): tasks of this plan by id, those of other plans as plan/task, whatever their repository; they may be submitted later.',
     ),
   issue: z
     .string()
@@ -128,7 +137,13 @@ export const Plan = z
     ),
     tasks: z.array(Task.superRefine(checkTask)).min(1),
   })
-  .superRefine(({ tasks }, ctx) => {
+  .superRefine(({ plan, tasks: written }, ctx) => {
+    // `plan/task` of this very plan means the same as `task`.
+    const own = (name: string) => (plan && name.startsWith(`${plan}/`) ? name.slice(plan.length + 1) : name);
+    const tasks = written.map((task) => ({
+      ...task,
+      after: task.after.map((edge) => ({ ...edge, task: own(edge.task) })),
+    }));
     const first = new Map<string, number>();
     tasks.forEach((task, index) => {
       const earlier = first.get(task.id);
@@ -145,6 +160,8 @@ export const Plan = z
       task.after.forEach((edge, i) => {
         const path = ['tasks', index, 'after', i];
         const upstream = first.get(edge.task);
+        // Tasks of other plans may not have been submitted yet: the coordinator waits for them.
+        if (edge.task.includes('/')) return;
         if (upstream === undefined) {
           known = false;
           ctx.addIssue({

@@ -53,6 +53,10 @@ const ALLOW = {
   READ_ONLY: () => 'it is read-only and reads a pinned commit',
   COMMITS_READY: (e) =>
     `its agent has ended with commits up to ${e.commit?.slice(0, 12)}, handed to the writer`,
+  EDGE_ADDED: (e) =>
+    `${e.by ?? 'somebody'} found that it depends on ${e.upstream}: whatever has not begun yet waits until that has ${e.state}`,
+  EDGE_REFUSED: (e) =>
+    `it cannot wait for ${e.upstream} too, for then tasks would wait in a circle${because(e)}`,
 } satisfies Record<string, Sentence>;
 
 /** Why a task waits. */
@@ -62,6 +66,8 @@ const HOLD = {
   PLAN_INCOMPLETE: (e) => `${e.arrived} of the plan's ${e.size} tasks have arrived`,
   UPSTREAM_PENDING: (e) => `waits for ${e.upstream} to have ${e.state}`,
   UPSTREAM_UNKNOWN: (e) => `waits for ${e.upstream}, which nobody has submitted yet`,
+  LANDING_BLOCKED: (e) =>
+    `its commits are ready, and its landing waits for ${e.upstream}, which it depends on`,
   ISSUE_ON_HOLD: (e) => `issue ${e.issue} is ${e.state}`,
   PATH_HELD: (e) => `${e.path} overlaps ${e.held}, held by ${e.holder}`,
   PATHS_RESTING: (e) =>
@@ -94,6 +100,8 @@ const RETRY = {
   OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
   LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,
+  UPSTREAM_NEEDS_CLAIM: (e) =>
+    `${e.upstream}, which its landing waits for, cannot go on before ${e.holder} gives up what it claims`,
 } satisfies Record<string, Sentence>;
 
 /** Why a task, or a person's claim, is called off. */

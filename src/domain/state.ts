@@ -62,6 +62,10 @@ export interface TaskRecord {
   /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
   stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
   result?: Extract<AttemptResult, { kind: 'commits' }>;
+  /** In phase landing, before it is handed over: the upstream found meanwhile that it waits for. */
+  blocked?: { code: 'LANDING_BLOCKED'; evidence: Evidence; since: number; unknown: boolean };
+  /** Upstreams found meanwhile that would have closed a circle. */
+  refused?: string[];
   /** In phase landing: handed to the writer. From then on only the writer can withdraw it. */
   ordered?: boolean;
   outcome?: Outcome;
@@ -169,9 +173,11 @@ export interface State
   runningByKind: Map<string, number>;
   /** Tasks in phase landing, by role. */
   landing: Map<string, Set<string>>;
+  /** Landings that wait for an upstream found meanwhile. */
+  blocked: Set<string>;
   /** Held tasks by what they wait for. */
   watchers: Map<string, Set<string>>;
-  /** Held tasks that have to be looked at again. */
+  /** Held tasks, and landings not handed over, that have to be looked at again. */
   ready: Set<string>;
   dependents: Map<string, Set<string>>;
   byIssue: Map<string, Set<string>>;
@@ -260,6 +266,7 @@ export function restore(carried: CarriedState): State {
     runningByRole: new Map(),
     runningByKind: new Map(),
     landing: new Map(),
+    blocked: new Set(),
     watchers: new Map(),
     ready: new Set(),
     dependents: new Map(),
@@ -313,9 +320,17 @@ export function indexTask(state: State, task: TaskRecord): void {
     deadlines.push({ at: task.backoffUntil, kind: 'backoff', id: task.id });
   if (task.pinnedUntil !== undefined) deadlines.push({ at: task.pinnedUntil, kind: 'pin', id: task.id });
   if (task.restUntil !== undefined) deadlines.push({ at: task.restUntil, kind: 'rest', id: task.id });
-  if (task.hold?.code === 'UPSTREAM_UNKNOWN') {
-    deadlines.push({ at: task.hold.since + state.rules.planTimeout, kind: 'upstream', id: task.id });
-  }
+  const unknownSince = task.hold?.code === 'UPSTREAM_UNKNOWN' ? task.hold.since : task.blocked?.since;
+  if (unknownSince !== undefined)
+    deadlines.push({ at: unknownSince + state.rules.planTimeout, kind: 'upstream', id: task.id });
+  if (task.blocked) state.blocked.add(task.id);
+  // Gives up its claims as soon as all its agents must be dead.
+  if (task.phase === 'held' && task.holds && task.unseen?.length)
+    deadlines.push({
+      at: Math.max(...task.unseen.map(({ until }) => until + state.rules.lockDelay)),
+      kind: 'rest',
+      id: task.id,
+    });
 }
 
 export function patternsOf(state: State, task: TaskRecord): Pattern[] {

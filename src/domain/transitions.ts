@@ -48,6 +48,26 @@ export function record(
   return { ...decision, task: task.id };
 }
 
+/** Writes down what the task need not be told: it goes on as before. */
+export function note(
+  state: State,
+  task: TaskRecord,
+  code: ReasonCode,
+  evidence: Evidence,
+  now: number,
+): Taken {
+  const due = state.due.standings.has(task.id);
+  const lazy = state.due.lazy.has(task.id);
+  const taken = record(state, task, 'note', code, evidence, now);
+  if (!due) state.due.standings.delete(task.id);
+  if (lazy) state.due.lazy.add(task.id);
+  return taken;
+}
+
+/** The newest decision that says what becomes of the task. */
+export const lastWord = (task: TaskRecord): Decision | undefined =>
+  task.decisions.findLast((decision) => decision.verdict !== 'note');
+
 /** Moves every held task that waits for `key` to the tasks to be looked at again. */
 export function wake(state: State, key: string): void {
   const ids = state.watchers.get(key);
@@ -59,8 +79,15 @@ export function wake(state: State, key: string): void {
 /** A task has its outcome: all that wait for it are looked at again, whatever else holds them at the moment. */
 export function wakeDependents(state: State, id: string): void {
   for (const dependent of state.dependents.get(id) ?? []) {
-    if (state.tasks.get(dependent)?.phase === 'held') state.ready.add(dependent);
+    const { phase } = state.tasks.get(dependent) ?? {};
+    if (phase === 'held' || phase === 'landing') state.ready.add(dependent);
   }
+}
+
+/** Landings that wait for the task are looked at again. */
+export function wakeBlocked(state: State, id: string): void {
+  for (const dependent of state.dependents.get(id) ?? [])
+    if (state.blocked.has(dependent)) state.ready.add(dependent);
 }
 
 /** Watches one key, and gives the task's turn there. Whoever watches it already keeps its turn. */
@@ -188,10 +215,19 @@ export function release(state: State, task: TaskRecord): void {
   wakeWaiters(state, task);
 }
 
+/** A held task gives up its claims, as soon as all its agents must be dead. */
+export function letGo(state: State, task: TaskRecord, now: number): void {
+  const free = freeAt(state, task);
+  if (free > now) state.deadlines.push({ at: free, kind: 'rest', id: task.id });
+  else release(state, task);
+}
+
 /** Leaves the task's phase; the caller enters another at once. */
 export function leave(state: State, task: TaskRecord): void {
   if (task.phase === 'running' || task.phase === 'stopping') freeSlot(state, task);
   delete task.ordered;
+  delete task.blocked;
+  state.blocked.delete(task.id);
   if (task.phase === 'landing' && task.facts.role) {
     removeFrom(state.landing, task.facts.role, task.id);
     state.due.orders.add(task.facts.role);
@@ -331,8 +367,9 @@ export const nameOf = (task: TaskRecord): string => task.id.split('~', 1)[0] ?? 
 export const landingId = (task: TaskRecord): string =>
   `${nameOf(task)}#${task.fence ? fenceText(task.fence) : ''}`;
 
-/** A landing whose issue was put on hold before it was handed to the writer waits with its claims pinned. */
+/** A landing waits with its claims pinned when, before it was handed to the writer, its issue was put on hold or it was blocked. */
 export function landingOnHold(state: State, task: TaskRecord): boolean {
+  if (task.blocked) return true;
   const known = task.facts.issue === undefined ? undefined : state.issues.get(task.facts.issue);
   return !task.ordered && known !== undefined && state.rules.issues[known.state] === 'hold';
 }

@@ -1,16 +1,17 @@
 // What the coordinator tells of its state: to tasks, to writers, and to people who ask.
 
-import type { Decision, LandingOrder, Orders, Outcome, Standing } from './messages.js';
+import type { Decision, Edge, LandingOrder, Orders, Outcome, Standing } from './messages.js';
 import type { Packet } from './packet.js';
 import { explain } from './reasons.js';
 import { useText } from './resources.js';
 import { leaseOf, type Phase, type State, type TaskRecord } from './state.js';
-import { landingId, landingOnHold, nameOf, whyBeside } from './transitions.js';
+import { landingId, landingOnHold, lastWord, nameOf, whyBeside } from './transitions.js';
+import { waitsFor } from './waits.js';
 
 /** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
 export function standingOf(state: State, id: string): Standing | undefined {
   const task = state.tasks.get(id);
-  const decision = task?.decisions.at(-1);
+  const decision = task && (lastWord(task) ?? task.decisions.at(-1));
   if (!task || !decision) return undefined;
   const { attempt, fence, outcome } = task;
   const standing: Standing = {
@@ -22,6 +23,7 @@ export function standingOf(state: State, id: string): Standing | undefined {
     decision,
     ...(fence ? { fence } : {}),
   };
+  if (task.refused) standing.refused = task.refused;
   if (task.phase === 'running') standing.lease = leaseOf(state, task);
   if (outcome) Object.assign(standing, { outcome, story: task.decisions, beside: besideOf(state, task) });
   return standing;
@@ -143,11 +145,12 @@ export function lineOf(task: TaskRecord, now: number): TaskLine {
   if (title) line.title = title;
   if (role) line.role = role;
   if (outcome) line.outcome = outcome;
-  const last = hold ?? task.decisions.at(-1);
+  const last = hold ?? task.blocked ?? lastWord(task);
   if (last) {
     line.code = last.code;
     line.why = explain(last.code, last.evidence);
-    const holder = hold?.evidence.holder ?? hold?.evidence.upstream;
+    const waits = hold ?? task.blocked;
+    const holder = waits?.evidence.holder ?? waits?.evidence.upstream;
     if (holder) line.holder = holder;
   }
   return line;
@@ -192,6 +195,8 @@ export interface Story {
   task: TaskLine;
   decisions: Decision[];
   beside: string[];
+  /** Whom it depends on, those found since it was submitted among them. */
+  after: Edge[];
   waiting: string[];
 }
 
@@ -199,8 +204,20 @@ export interface Story {
 export function storyOf(state: State, id: string, now: number): Story | undefined {
   const task = state.tasks.get(id);
   if (!task) return undefined;
-  const waiting = [...behind(state, task), ...(state.watchers.get(`task:${id}`) ?? [])];
-  return { asOf: now, task: lineOf(task, now), decisions: task.decisions, beside: task.beside, waiting };
+  const waiting = [
+    ...behind(state, task),
+    ...[...(state.dependents.get(id) ?? [])].filter((other) =>
+      waitsFor(state, state.tasks.get(other)).includes(id),
+    ),
+  ];
+  return {
+    asOf: now,
+    task: lineOf(task, now),
+    decisions: task.decisions,
+    beside: task.beside,
+    after: task.facts.after,
+    waiting,
+  };
 }
 
 /** The packet of a task whose workflow is closed and cannot write its own. Undefined while it has not ended. */

@@ -14,6 +14,7 @@ import type { AuditInput } from '../../src/domain/audit.js';
 import type { Rules } from '../../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
 import { compareFences, type Fence, fenceText, sameFence } from '../../src/domain/fence.js';
+import { findCycle } from '../../src/domain/graph.js';
 import type { LedgerEntry } from '../../src/domain/ledger.js';
 import type {
   AttemptResult,
@@ -85,6 +86,7 @@ export type Op =
   | { do: 'write'; pick: number; how: number }
   | { do: 'thaw' | 'kill writer'; pick: number }
   | { do: 'cancel'; pick: number }
+  | { do: 'block'; pick: number; on: number }
   | { do: 'terminate'; pick: number; again: boolean }
   | { do: 'see dead'; pick: number }
   | { do: 'issue'; pick: number; state: string }
@@ -156,6 +158,7 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
     },
     { weight: 3, arbitrary: fc.record({ do: fc.constant('thaw' as const), pick }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), pick }) },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant('block' as const), pick, on: fc.nat({ max: 11 }) }) },
     {
       weight: 3,
       arbitrary: fc.record({
@@ -294,6 +297,8 @@ export class Fleet {
   /** Every grant of a resource with a rate, whichever coordinator gave it. */
   private readonly rateTruth = new Map<string, number[]>();
   private readonly grantedHere = new Set<string>();
+  /** Landings that a coordinator has handed over. */
+  private readonly handed = new Set<string>();
 
   constructor(private readonly specs: Spec[]) {
     this.state = freshState(this.rules, this.now);
@@ -353,6 +358,9 @@ export class Fleet {
         break;
       case 'cancel':
         this.cancel(at(this.live(), op.pick));
+        break;
+      case 'block':
+        this.block(at(this.live(), op.pick), op.on);
         break;
       case 'terminate':
         this.terminate(at(this.live(), op.pick), op.again);
@@ -585,7 +593,9 @@ export class Fleet {
     if (!this.state.recovery) {
       for (const role of due.orders) {
         this.steps.push({ orders: role });
-        this.network.push({ to: 'writer', role, orders: copy(takeOrders(this.state, role)) });
+        const orders = copy(takeOrders(this.state, role));
+        for (const order of orders.landings) this.checkHandOver(order);
+        this.network.push({ to: 'writer', role, orders });
       }
       due.orders.clear();
     }
@@ -626,8 +636,7 @@ export class Fleet {
           ? [
               {
                 task: name,
-                outcome: task.outcome?.kind ?? 'cancelled',
-                ...(task.facts.role ? { role: task.facts.role } : {}),
+                outcome: task.outcome ?? { kind: 'cancelled', code: 'TERMINATED', text: '' },
               },
             ]
           : [],
@@ -658,7 +667,11 @@ export class Fleet {
     if (told && (standing.epoch - told.epoch || standing.number - told.number) <= 0) return;
     task.epoch = standing.epoch;
     task.told = { epoch: standing.epoch, number: standing.number };
-    const { fence } = standing;
+    const { fence, refused } = standing;
+    if (refused) {
+      const after = task.facts.after.filter((edge) => !edge.added || !refused.includes(edge.task));
+      task.facts = { ...task.facts, after };
+    }
     if (standing.phase === 'ended') {
       this.close(task, standing.outcome);
       return;
@@ -768,11 +781,20 @@ export class Fleet {
     this.report(task);
   }
 
+  /** Somebody finds that a live task depends on another one, be it one that nobody submits. */
+  private block(task: SimTask | undefined, on: number): void {
+    const upstream = this.nameOf(on);
+    if (!task || task.facts.after.some((edge) => edge.task === upstream)) return;
+    task.facts = { ...task.facts, after: [...task.facts.after, { task: upstream, added: true }] };
+    this.report(task);
+  }
+
   private terminate(task: SimTask | undefined, again: boolean): void {
     if (!task) return;
     task.closed = true;
     task.terminated = true;
-    if (again) this.start(task.id, task.spec, task.facts);
+    const after = task.facts.after.map(({ task: upstream }) => ({ task: upstream }));
+    if (again) this.start(task.id, task.spec, { ...task.facts, after });
   }
 
   private renew(): void {
@@ -921,6 +943,7 @@ export class Fleet {
   private check(taken: Taken[]): void {
     for (const one of taken) if (one.verdict === 'run') this.checkGrant(one.task, one);
     this.checkOutcomes();
+    this.checkGraph();
     this.checkExclusion();
     this.checkIndexes();
     this.checkNothingForgotten();
@@ -939,7 +962,8 @@ export class Fleet {
     if (!record.holds) throw new Broken(`${id} runs without its claims`);
     if (record.kind === 'hand') return;
     if (taken.attempt !== record.attempt) throw new Broken(`${id} was granted for another attempt`);
-    for (const edge of taken.attempt > 1 ? [] : record.facts.after) {
+    for (const edge of record.facts.after) {
+      if (taken.attempt > 1 && !edge.added) continue;
       const upstream = state.tasks.get(edge.task)?.outcome?.kind;
       if (upstream !== 'landed' && upstream !== 'finished')
         throw new Broken(`${id} runs though ${edge.task} is ${upstream ?? 'not over'}`);
@@ -969,6 +993,34 @@ export class Fleet {
     const recent = log.filter((time) => time > this.now - rate.window);
     if (recent.length > rate.count)
       throw new Broken(`${resource} was granted ${recent.length} times within ${rate.window} ms`);
+  }
+
+  /** What is handed over for the first time waits for nothing any more. */
+  private checkHandOver(order: LandingOrder): void {
+    if (this.handed.has(order.id) || order.fence.epoch < this.state.epoch) return;
+    this.handed.add(order.id);
+    const record = [...this.state.tasks.values()].find(
+      (one) => one.phase === 'landing' && landingId(one) === order.id,
+    );
+    for (const edge of record?.facts.after ?? []) {
+      const upstream = this.state.tasks.get(edge.task)?.outcome?.kind;
+      if (edge.added && upstream !== 'landed' && upstream !== 'finished')
+        throw new Broken(`${order.id} was handed over though ${edge.task} is ${upstream ?? 'not over'}`);
+    }
+  }
+
+  /** Nobody waits in a circle, and who waits for another's end keeps nothing from others meanwhile. */
+  private checkGraph(): void {
+    const live = [...this.state.tasks.values()].filter((record) => record.phase !== 'ended');
+    const circle = findCycle(live.map(({ id, facts }) => [id, facts.after.map((edge) => edge.task)]));
+    if (circle) throw new Broken(`tasks wait in a circle: ${circle.join(' -> ')}`);
+    for (const { id, holds, hold, unseen } of live)
+      if (
+        holds &&
+        hold?.code.startsWith('UPSTREAM_') &&
+        !unseen?.some(({ until }) => until + this.state.rules.lockDelay > this.now)
+      )
+        throw new Broken(`${id} waits for ${hold.evidence.upstream} and keeps its claims`);
   }
 
   private checkOutcomes(): void {

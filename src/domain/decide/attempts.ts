@@ -123,6 +123,7 @@ function land(
   task.result = result;
   pin(state, task, now + state.rules.pinned.landing);
   if (inherited(state, task)) task.ordered = true;
+  else if (task.facts.after.some((edge) => edge.added)) state.ready.add(task.id);
   addTo(state.landing, role, task.id);
   state.besideOpen.add(task.id);
   state.due.orders.add(role);

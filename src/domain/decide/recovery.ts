@@ -1,8 +1,7 @@
 // A coordinator that starts without state: nothing is granted until all that is alive has been heard of or its time is
-// over. What had ended before is looked up in Temporal.
+// over. What had ended before is looked up in Temporal, and in the change packets.
 
 import type { Outcome } from '../messages.js';
-import type { ReasonCode } from '../reasons.js';
 import { indexTask, type State } from '../state.js';
 import { type Taken, wake, wakeDependents } from '../transitions.js';
 import { completePlan } from './plans.js';
@@ -16,10 +15,10 @@ export interface Survey {
   before?: boolean;
 }
 
-/** Looked up in Temporal: outcomes of tasks and how many tasks of a plan were ever started. */
+/** Looked up in Temporal and in the change packets: outcomes of tasks and how many tasks of a plan were ever started. */
 export interface Found {
   kind: 'found';
-  outcomes: { task: string; outcome: Outcome['kind']; role?: string }[];
+  outcomes: { task: string; outcome: Outcome }[];
   plans: { plan: string; count: number }[];
 }
 
@@ -86,16 +85,8 @@ export function onFound(state: State, event: Found, now: number): Taken[] {
     plan.lookedUp = Math.max(plan.lookedUp, count);
     completePlan(state, id, false);
   }
-  for (const { task, outcome, role } of event.outcomes) {
+  for (const { task, outcome } of event.outcomes) {
     if (state.tasks.has(task)) continue;
-    const code: ReasonCode =
-      outcome === 'landed'
-        ? 'LANDED'
-        : outcome === 'finished'
-          ? 'FINISHED'
-          : outcome === 'failed'
-            ? 'AGENT_FAILED'
-            : 'CANCELLED_BY_REQUEST';
     indexTask(state, {
       id: task,
       kind: 'task',
@@ -103,7 +94,7 @@ export function onFound(state: State, event: Found, now: number): Taken[] {
       pastLives: [],
       seen: 0,
       plan: { id: task.slice(0, task.indexOf('/')) },
-      facts: { writes: [], reads: [], after: [], ...(role ? { role } : {}) },
+      facts: { writes: [], reads: [], after: [] },
       repository: state.rules.defaultRepository,
       arrived: 0,
       phase: 'ended',
@@ -114,7 +105,7 @@ export function onFound(state: State, event: Found, now: number): Taken[] {
       decisions: [],
       beside: [],
       gone: true,
-      outcome: { kind: outcome, code, text: 'looked up after the coordinator was restarted' },
+      outcome,
     });
     wakeDependents(state, task);
   }

@@ -2,13 +2,13 @@
 // it is cancelled when it asks for that. Within a life only a higher number is news.
 
 import { beganAt, earlierLife } from '../fence.js';
-import { findCycle } from '../graph.js';
 import type { CancelRequest, TaskReport } from '../messages.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import { indexTask, type State, type TaskRecord } from '../state.js';
-import { type Taken, wake } from '../transitions.js';
+import { type Taken, wake, wakeBlocked } from '../transitions.js';
 import { follow } from './attempts.js';
 import { cancelTask } from './cancel.js';
+import { learnEdges, ownEdges, refuseCircle } from './edges.js';
 import { supersede } from './lives.js';
 import { joinPlan } from './plans.js';
 import { heard } from './recovery.js';
@@ -28,7 +28,8 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   if (report.number <= known.seen) return [];
   known.seen = report.number;
   heard(state, report.id);
-  const taken = follow(state, known, report, now);
+  const learnt = learnEdges(state, known, report.facts.after, now);
+  const taken = [...learnt, ...follow(state, known, report, now)];
   // Whoever says nothing new may have missed what was said: say it once more.
   if (taken.length === 0) state.due.standings.add(known.id);
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
@@ -48,7 +49,7 @@ const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } 
 
 /** A task that is new to this coordinator, or a new life of one. */
 function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefined, now: number): Taken[] {
-  const { facts } = report;
+  const facts = { ...report.facts, after: ownEdges(report.facts.after) };
   const task: TaskRecord = {
     id: report.id,
     kind: 'task',
@@ -72,29 +73,11 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
   heard(state, task.id);
   joinPlan(state, task, report, now);
   wake(state, `task:${task.id}`);
-  const taken = [...refuseCycle(state, task, now), ...follow(state, task, report, now)];
+  wakeBlocked(state, task.id);
+  const taken = [
+    ...refuseCircle(state, task, now),
+    ...learnEdges(state, task, report.facts.after, now),
+    ...follow(state, task, report, now),
+  ];
   return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;
-}
-
-/** Plans are checked before they are submitted; tasks started one by one can still wait for each other in a circle. */
-function refuseCycle(state: State, task: TaskRecord, now: number): Taken[] {
-  if (task.facts.after.length === 0 || !state.dependents.has(task.id)) return [];
-  const reach = new Map<string, string[]>();
-  const queue = [task.id];
-  for (let id = queue.pop(); id !== undefined; id = queue.pop()) {
-    if (reach.has(id)) continue;
-    const member = state.tasks.get(id);
-    // Nobody waits for the upstreams of a task that has ended.
-    const upstreams = member?.phase === 'ended' ? [] : (member?.facts.after.map((edge) => edge.task) ?? []);
-    reach.set(id, upstreams);
-    queue.push(...upstreams);
-  }
-  const cycle = findCycle(reach);
-  if (!cycle) return [];
-  return cycle.slice(1).flatMap((id) => {
-    const member = state.tasks.get(id);
-    return member
-      ? cancelTask(state, member, { code: 'GRAPH_CYCLE', evidence: { text: cycle.join(' -> ') } }, now)
-      : [];
-  });
 }

@@ -2,7 +2,8 @@
 // long for an upstream or for a plan is cancelled. A deadline that has moved meanwhile is set anew.
 
 import type { State, TaskRecord } from '../state.js';
-import { end, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
+import { end, letGo, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
+import { waitsForOthers } from '../waits.js';
 import { cancelTask } from './cancel.js';
 import { expirePin } from './pins.js';
 import { expirePlan } from './plans.js';
@@ -40,10 +41,14 @@ function expireTask(state: State, task: TaskRecord, kind: string, now: number): 
   if (kind === 'pin' && task.pinnedUntil !== undefined) return expirePin(state, task, task.pinnedUntil, now);
   if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now)
     release(state, task);
-  if (kind === 'upstream' && task.phase === 'held' && task.hold?.code === 'UPSTREAM_UNKNOWN') {
-    const at = task.hold.since + state.rules.planTimeout;
+  if (kind === 'rest' && task.phase === 'held' && task.holds && task.hold && waitsForOthers(task.hold.code))
+    letGo(state, task, now);
+  const waits =
+    task.hold?.code === 'UPSTREAM_UNKNOWN' ? task.hold : task.blocked?.unknown ? task.blocked : undefined;
+  if (kind === 'upstream' && waits) {
+    const at = waits.since + state.rules.planTimeout;
     if (at <= now)
-      return cancelTask(state, task, { code: 'UPSTREAM_MISSING', evidence: task.hold.evidence }, now);
+      return cancelTask(state, task, { code: 'UPSTREAM_MISSING', evidence: waits.evidence }, now);
     deadlines.push({ at, kind: 'upstream', id: task.id });
   }
   return [];

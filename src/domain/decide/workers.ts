@@ -28,6 +28,8 @@ export function onWorker(state: State, report: WorkerReport, now: number): Taken
       const unseen = (task.unseen ?? []).filter((agent) => !sameFence(agent.fence, fence));
       if (unseen.length === task.unseen?.length || !task.unseen) continue;
       task.unseen = unseen;
+      // It may give up its claims the sooner.
+      if (task.phase === 'held') state.ready.add(task.id);
       if (task.restUntil === undefined) continue;
       rest(state, task, Math.min(task.restUntil, Math.max(now + lockDelay, freeAt(state, task))));
     }

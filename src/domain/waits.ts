@@ -1,0 +1,29 @@
+// Who waits for whom: the wait-for graph, which shows whether a landing that holds its claims while it waits stands in
+// its own way (deadlock detection on a wait-for graph).
+
+import { pathBetween } from './graph.js';
+import type { ReasonCode } from './reasons.js';
+import type { State, TaskRecord } from './state.js';
+
+const FOR_OTHERS: ReadonlySet<ReasonCode> = new Set(['UPSTREAM_PENDING', 'UPSTREAM_UNKNOWN']);
+
+/** Held until something else has happened, perhaps for long: it keeps no claims meanwhile, so nobody waits for it in turn. */
+export const waitsForOthers = (code: ReasonCode): boolean => FOR_OTHERS.has(code);
+
+/** Whom the task waits for at this moment. */
+export function waitsFor(state: State, task: TaskRecord | undefined): string[] {
+  const { hold, blocked } = task ?? {};
+  if (task && blocked)
+    return task.facts.after.flatMap((edge) =>
+      edge.added && !state.tasks.get(edge.task)?.outcome ? [edge.task] : [],
+    );
+  const { holder, holders = [], upstream } = hold?.evidence ?? {};
+  return [...new Set([holder, ...holders, upstream].flatMap((name) => name ?? []))];
+}
+
+/** The first of those whom the task waits for that wait, through whomever, for the task itself. */
+export function waitsForItself(state: State, task: TaskRecord): string | undefined {
+  return waitsFor(state, task).find((name) =>
+    pathBetween(name, task.id, (id) => waitsFor(state, state.tasks.get(id))),
+  );
+}

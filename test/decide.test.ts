@@ -346,7 +346,7 @@ describe('a plan', () => {
 
 describe('an attempt that fails', () => {
   test('is tried again after a wait that doubles, with its claims pinned; then it has failed', () => {
-    const box = new Box();
+    const box = new Box({ breaker: { ...RULES.breaker, failures: 9 } });
     box.writes('s/a', ['src'], { retry: { attempts: 3 } });
     const first = box.fence('s/a');
     box.writes('s/b', ['src']);

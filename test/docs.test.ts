@@ -232,6 +232,7 @@ describe('the README', () => {
       tasks,
       claims: [],
       roles: [],
+      circuits: [],
     };
     expect(picture?.text).toBe(`${printOverview(overview)}\n`);
   });

@@ -43,6 +43,10 @@ export function printOverview(overview: Overview): string {
   for (const { role, landing, frozen } of roles)
     if (landing > 0 || frozen)
       lines.push(`role ${role}: ${landing} landing${frozen ? `, FROZEN: ${frozen}` : ''}`);
+  for (const { of, state, forMs, why, trial } of overview.circuits)
+    lines.push(
+      `circuit ${of} is ${state} for ${formatDuration(forMs)}${trial ? `, ${trial} is its trial` : ''}: ${why}`,
+    );
   if (tasks.length === 0) return [...lines, 'no tasks'].join('\n');
   const rows = tasks.map((line) => [line.id, stateOf(line), formatDuration(line.forMs), line.why ?? '']);
   return [...lines, table(['TASK', 'STATE', 'FOR', 'WHY'], rows)].join('\n');

@@ -47,6 +47,23 @@ const Pinned = z.strictObject({
   ),
 });
 
+const Breaker = z.strictObject({
+  failures: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(5)
+    .describe('So many failed attempts within the window open the circuit.'),
+  spawnFailures: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(3)
+    .describe('So many workstations that could not be made within the window open it too.'),
+  window: Duration.prefault('60s').describe('How long a failure counts.'),
+  coolDown: Duration.prefault('1m').describe('How long an open circuit waits before it tries a single task.'),
+});
+
 const Repository = z.strictObject({
   url: z
     .string()
@@ -171,6 +188,9 @@ export const Config = z
       'How long an incomplete plan, or an unknown upstream, is waited for.',
     ),
     retry: Retry.prefault({}),
+    breaker: Breaker.prefault({}).describe(
+      'Outside the loop of any agent, for each role and each kind of agent: after failures in a row nothing more is started, until a single trial ends well.',
+    ),
     issues: z
       .record(z.string().min(1), z.enum(['cancel', 'hold', 'go']))
       .default({ closed: 'cancel', done: 'cancel', paused: 'hold', blocked: 'hold' })
@@ -264,6 +284,13 @@ export const Rules = z.object({
   pinned: z.object({ backoff: z.number(), landing: z.number() }),
   planTimeout: z.number(),
   retry: z.object({ attempts: z.number(), backoff: z.number(), maxBackoff: z.number() }),
+  /** Milliseconds. */
+  breaker: z.object({
+    failures: z.number(),
+    spawnFailures: z.number(),
+    window: z.number(),
+    coolDown: z.number(),
+  }),
   issues: z.record(z.string(), z.enum(['cancel', 'hold', 'go'])),
 });
 export type Rules = z.infer<typeof Rules>;
@@ -280,7 +307,7 @@ export function agentKind(config: Pick<Config, 'agents'>, agent: string | undefi
 }
 
 export function rulesOf(config: Config): Rules {
-  const { fleet, ceiling, lease, lockDelay, pinned, planTimeout, retry, issues } = config;
+  const { fleet, ceiling, lease, lockDelay, pinned, planTimeout, retry, breaker, issues } = config;
   const roles: Rules['roles'] = {};
   const resources: Rules['resources'] = {};
   for (const [name, role] of Object.entries(config.roles)) {
@@ -315,6 +342,7 @@ export function rulesOf(config: Config): Rules {
     pinned,
     planTimeout,
     retry,
+    breaker,
     issues,
   };
 }

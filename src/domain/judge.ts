@@ -1,6 +1,7 @@
 // Whether a held task may run at this moment, rule by rule: what stands in its way first is what it is told, and what
 // it waits for. Each rule gives undefined when it has nothing against it.
 
+import { openCircuit } from './circuits.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import { nextSlot, useRefused } from './resources.js';
 import { kindOf, type PlanRecord, patternsOf, runningOfKind, type State, type TaskRecord } from './state.js';
@@ -32,7 +33,7 @@ export function judge(state: State, task: TaskRecord, now: number): Verdict {
       : undefined) ??
     judgeClaims(state, task) ??
     judgeResources(state, task) ??
-    (task.kind === 'task' ? (judgeLimits(state, task) ?? judgeRates(state, task, now)) : undefined) ?? {
+    (task.kind === 'task' ? (judgeLimits(state, task, now) ?? judgeRates(state, task, now)) : undefined) ?? {
       run: true,
     }
   );
@@ -147,15 +148,23 @@ function judgeRates(state: State, task: TaskRecord, now: number): Verdict | unde
   return undefined;
 }
 
-function judgeLimits(state: State, task: TaskRecord): Verdict | undefined {
+function judgeLimits(state: State, task: TaskRecord, now: number): Verdict | undefined {
   const { role } = task.facts;
   if (role) {
     const rule = state.rules.roles[role];
     if (!rule) return hold('ROLE_UNKNOWN', 'rules', { role });
     const frozen = state.roles.get(role)?.frozen;
     if (frozen) return hold('ROLE_FROZEN', `role:${role}`, { role, text: frozen.text });
-    if ((state.runningByRole.get(role) ?? 0) >= rule.maxRunning)
-      return hold('ROLE_LIMIT', `slots:${role}`, { role, limit: rule.maxRunning });
+  }
+  const circuit = openCircuit(state, task, now);
+  if (circuit) {
+    const { key, evidence, ...timed } = circuit;
+    return { hold: { code: 'CIRCUIT_OPEN', on: `circuit:${key}`, evidence, ...timed } };
+  }
+  if (role) {
+    const { maxRunning = 0 } = state.rules.roles[role] ?? {};
+    if ((state.runningByRole.get(role) ?? 0) >= maxRunning)
+      return hold('ROLE_LIMIT', `slots:${role}`, { role, limit: maxRunning });
   }
   const { ceiling, agents } = state.rules;
   const agent = kindOf(state.rules, task.facts);

@@ -16,6 +16,8 @@ export interface Evidence {
   /** A kind of agent. */
   agent?: string;
   resource?: string;
+  /** Milliseconds since the epoch, by the coordinator's clock; for people only. */
+  since?: number;
   /** All that stand in the way, when they may be several. */
   holders?: string[];
   rate?: string;
@@ -44,6 +46,7 @@ export interface Beside {
 
 type Sentence = (e: Evidence) => string;
 
+const clock = (ms: number | undefined) => (typeof ms === 'number' ? new Date(ms).toISOString() : `${ms}`);
 const time = (ms: number | undefined) => (typeof ms === 'number' ? formatDuration(ms) : `${ms}`);
 const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
 
@@ -80,6 +83,8 @@ const HOLD = {
     `${e.resource} may be used ${e.rate}; the next slot was ${time(e.duration)} away${because(e)}`,
   PIN_EXPIRED: (e) =>
     `no agent of it has run for ${time(e.within)}: its claims are released, and asked for again`,
+  CIRCUIT_OPEN: (e) =>
+    `the circuit of ${e.role ? `role ${e.role}` : `agents of kind ${e.agent}`} is open since ${clock(e.since)}${because(e)}`,
   ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,
   KIND_LIMIT: (e) => `agents of kind ${e.agent} run their limit of ${e.limit}`,
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,

@@ -1,6 +1,7 @@
 // The coordinator's state: one record per task, plan and role, the indexes over them, and how it is carried over a
 // continue-as-new. Everything an index holds can be rebuilt from the records.
 
+import type { Circuit } from './circuits.js';
 import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
@@ -132,6 +133,8 @@ export interface CarriedState {
   recovered: boolean;
   /** When resources with a rate were granted, oldest first; no longer than the rate asks for. */
   rateLog?: [string, number[]][];
+  /** Of roles and kinds of agent, those with failures to remember. */
+  circuits?: [string, Circuit][];
   /** What an earlier coordinator granted up to then is not known, in milliseconds: their rates may be used up. */
   blindUntil?: number;
   due: {
@@ -145,12 +148,13 @@ export interface CarriedState {
 }
 
 export interface State
-  extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'rateLog' | 'due'> {
+  extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'rateLog' | 'circuits' | 'due'> {
   tasks: Map<string, TaskRecord>;
   plans: Map<string, PlanRecord>;
   issues: Map<string, { state: string; number: number }>;
   roles: Map<string, RoleRecord>;
   rateLog: Map<string, number[]>;
+  circuits: Map<string, Circuit>;
   /**
    * What has to be told: standings at once, standings whose only news is another holder (lazy), tasks to be asked who
    * they are, orders to writers, packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
@@ -231,6 +235,7 @@ export function carry(state: State): CarriedState {
     ...(recovery ? { recovery } : {}),
     recovered,
     rateLog: [...state.rateLog],
+    circuits: [...state.circuits],
     ...(blindUntil === undefined ? {} : { blindUntil }),
     due: {
       standings: [...due.standings],
@@ -252,6 +257,7 @@ export function restore(carried: CarriedState): State {
     issues: new Map(carried.issues),
     roles: new Map(carried.roles),
     rateLog: new Map(carried.rateLog),
+    circuits: new Map(carried.circuits),
     due: {
       standings: new Set(due.standings),
       lazy: new Set(due.lazy),

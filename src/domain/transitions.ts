@@ -1,5 +1,6 @@
 // The one place that moves a task from phase to phase, with the indexes, slots and claims that go with it.
 
+import { beginTrials, endTrials } from './circuits.js';
 import { fenceText, sameFence } from './fence.js';
 import { SINGLE } from './ids.js';
 import type { Decision, Outcome } from './messages.js';
@@ -112,6 +113,7 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
   }
   noteRates(state, task, now);
   const first = neverGranted(task);
+  beginTrials(state, task);
   task.fence = { epoch: state.epoch, number: ++state.fenceNumber };
   task.phase = 'running';
   task.since = now;
@@ -200,6 +202,7 @@ export function whyBeside(a: TaskRecord, b: TaskRecord): Beside['why'] {
 /** Frees the slot of a task whose agent no longer counts as running. */
 function freeSlot(state: State, task: TaskRecord): void {
   countRunning(state, task, -1);
+  for (const key of endTrials(state, task)) wake(state, `circuit:${key}`);
   state.ready.delete(task.id);
 }
 

@@ -111,6 +111,8 @@ export interface Overview {
   ceiling: number;
   tasks: TaskLine[];
   claims: ClaimLine[];
+  /** Circuits that are open, or half-open: `trial` is then the task that is tried, if any is. */
+  circuits: { of: string; state: 'open' | 'half-open'; forMs: number; why: string; trial?: string }[];
   roles: { role: string; frozen?: string; landing: number; running: number; maxRunning: number }[];
 }
 
@@ -125,6 +127,12 @@ export function overview(state: State, now: number): Overview {
     ceiling: state.rules.ceiling,
     tasks: tasks.filter((task) => task.kind === 'task').map((task) => lineOf(task, now)),
     claims: [...state.tasks.values()].filter((task) => task.holds).map((task) => claimLine(state, task, now)),
+    circuits: [...state.circuits].flatMap(([of, { open }]) => {
+      if (!open) return [];
+      const { since, until, why, trial } = open;
+      const half = now >= until ? ('half-open' as const) : ('open' as const);
+      return [{ of, state: half, forMs: now - since, why, ...(trial === undefined ? {} : { trial }) }];
+    }),
     roles: Object.entries(state.rules.roles).map(([role, { maxRunning }]) => {
       const frozen = state.roles.get(role)?.frozen?.text;
       return {
@@ -260,6 +268,7 @@ export function aged(overview: Overview, ms: number): Overview {
   return {
     ...overview,
     tasks: overview.tasks.map((line) => ({ ...line, forMs: line.forMs + ms })),
+    circuits: overview.circuits.map((line) => ({ ...line, forMs: line.forMs + ms })),
     claims: overview.claims.map((line) => ({
       ...line,
       forMs: line.forMs + ms,

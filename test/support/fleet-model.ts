@@ -20,6 +20,7 @@ import type {
   AttemptResult,
   CancelRequest,
   Edge,
+  FailureCode,
   HandReport,
   LandingOrder,
   LandingResult,
@@ -60,6 +61,7 @@ export const RULES: Rules = {
   pinned: { backoff: 20_000, landing: 90_000 },
   planTimeout: 120_000,
   retry: { attempts: 2, backoff: 1_000, maxBackoff: 10_000 },
+  breaker: { failures: 3, spawnFailures: 2, window: 10_000, coolDown: 5_000 },
   issues: { closed: 'cancel', paused: 'hold' },
 };
 
@@ -753,13 +755,17 @@ export class Fleet {
     const good: AttemptResult = task.spec.role
       ? { kind: 'commits', dead, base: 'b', commit, ref: 'r' }
       : { kind: 'done', dead };
-    const bad = (code: 'AGENT_FAILED' | 'WORKER_LOST' | 'NO_COMMITS', final: boolean): AttemptResult => ({
+    const bad = (code: FailureCode, final: boolean): AttemptResult => ({
       kind: 'failed',
       dead,
       code,
       text: 'no',
       ...(final ? { final } : {}),
     });
+    if (how === 6) {
+      this.stopped(task, bad('WORKSTATION_FAILED', false));
+      return;
+    }
     if (how === 7) {
       this.stopped(task, bad('AGENT_FAILED', false));
       return;
@@ -982,6 +988,25 @@ export class Fleet {
     if (most !== undefined && runningOfKind(state, kind) > most)
       throw new Broken(`more of kind ${kind} run than it allows`);
     for (const { resource } of record.facts.uses ?? []) this.checkRate(resource);
+    this.checkTrials(record);
+  }
+
+  /** An open circuit lets nobody through before its cool-down is over, and then one at a time. */
+  private checkTrials(record: TaskRecord): void {
+    const { role, agent = this.state.rules.defaultAgent } = record.facts;
+    for (const key of [`role:${role}`, `agent:${agent}`]) {
+      const open = this.state.circuits.get(key)?.open;
+      if (!open) continue;
+      if (this.now < open.until) throw new Broken(`${record.id} was granted though circuit ${key} is open`);
+      const trials = [...this.state.running].flatMap((id) => {
+        const { facts, decisions } = this.state.tasks.get(id) as TaskRecord;
+        const mine =
+          key === `role:${facts.role}` || key === `agent:${facts.agent ?? this.state.rules.defaultAgent}`;
+        const run = decisions.findLast(({ verdict }) => verdict === 'run');
+        return mine && run && run.at >= open.until ? [id] : [];
+      });
+      if (trials.length !== 1) throw new Broken(`circuit ${key} tries ${trials.join(', ')} at once`);
+    }
   }
 
   /** Invariant 4 for a rate: never more grants in a window, whatever the coordinator has forgotten. */

@@ -1,6 +1,7 @@
 // What becomes of an attempt: taken over from an earlier coordinator, finished, failed, ended on demand, or handed over
 // to land. The task's workflow is the truth about it; only the grant's own fence counts.
 
+import { noteResult } from '../circuits.js';
 import { compareFences, type Fence, sameFence } from '../fence.js';
 import type { TaskReport } from '../messages.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
@@ -17,6 +18,7 @@ import {
   stop,
   type Taken,
   takeClaims,
+  wake,
 } from '../transitions.js';
 import { fail } from './retry.js';
 
@@ -81,6 +83,8 @@ export const inherited = (state: State, task: TaskRecord): boolean =>
 function stopped(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
   const { result } = report;
   if (!result) return [];
+  const ended = result.kind === 'failed' && result.code !== 'NO_COMMITS' ? result : 'well';
+  for (const key of noteResult(state, task, ended, now)) wake(state, `circuit:${key}`);
   if (result.kind === 'failed') {
     const evidence = result.text ? { text: result.text } : {};
     if (result.code === 'CANCELLED_BY_REQUEST')

@@ -3,7 +3,6 @@
 
 import { GitError } from '../src/client/git.js';
 import { TreeEditor } from '../src/client/tree-editor.js';
-import { covers, parsePattern } from '../src/domain/paths.js';
 import type { Mirror } from './mirror.js';
 import { applyChanges, type Change, changesBetween, conflicts, pathText, recommit } from './trees.js';
 
@@ -22,22 +21,23 @@ const refused = (code: Extract<Integration, { kind: 'refused' }>['code'], text: 
   text,
 });
 
-/** Integrates base..commit onto tip. All three are commits of the mirror. */
+/** Integrates base..commit onto tip, if every path it changes is allowed. All three are commits of the mirror. */
 export async function integrate(
   mirror: Mirror,
-  order: { base: string; commit: string; writes: string[] },
+  order: { base: string; commit: string },
   tip: string,
+  allowed: (path: string) => boolean,
 ): Promise<Integration> {
-  const { base, commit, writes } = order;
+  const { base, commit } = order;
   const total = await changesBetween(mirror, base, commit);
   const { steps, linear } = await stepsOf(mirror, base, commit, total);
-  const outside = outsideClaim(writes, [total, ...steps.map((step) => step.changes)]);
-  if (outside.length > 0) return refused('OUTSIDE_CLAIM', listed(outside));
+  const unclaimed = outside(allowed, [total, ...steps.map((step) => step.changes)]);
+  if (unclaimed.length > 0) return refused('OUTSIDE_CLAIM', listed(unclaimed));
   if (base === tip && linear) return { kind: 'integrated', commit, behind: 0 };
   const behind = Number(await mirror.text(['rev-list', '--count', `${base}..${tip}`]));
   const moved = await changesBetween(mirror, base, tip);
   const clashing = conflicts(total, moved);
-  if (clashing.length > 0) return await mergeByContent(mirror, commit, tip, behind, clashing, writes);
+  if (clashing.length > 0) return await mergeByContent(mirror, commit, tip, behind, clashing, allowed);
   return { kind: 'integrated', commit: await replayOnto(mirror, steps, tip), behind };
 }
 
@@ -69,20 +69,11 @@ async function stepsOf(
   return { steps, linear: true };
 }
 
-function outsideClaim(writes: string[], sets: readonly Change[][]): string[] {
-  const patterns = writes.map(parsePattern);
-  const literal = new Set(patterns.filter((pattern) => !pattern.glob).map((pattern) => pattern.text));
-  const rest = patterns.filter((pattern) => pattern.glob || pattern.segments.length === 0);
-  const covered = (path: string): boolean => {
-    const text = path.normalize('NFC');
-    for (let at = text.length; at > 0; at = text.lastIndexOf('/', at - 1))
-      if (literal.has(text.slice(0, at))) return true;
-    return rest.some((pattern) => covers(pattern, text));
-  };
-  const outside = new Set<string>();
+function outside(allowed: (path: string) => boolean, sets: readonly Change[][]): string[] {
+  const found = new Set<string>();
   for (const changes of sets)
-    for (const { path } of changes) if (!covered(pathText(path))) outside.add(pathText(path));
-  return [...outside];
+    for (const { path } of changes) if (!allowed(pathText(path))) found.add(pathText(path));
+  return [...found];
 }
 
 const listed = (paths: string[]): string =>
@@ -105,7 +96,7 @@ async function mergeByContent(
   tip: string,
   behind: number,
   clashing: string[],
-  writes: string[],
+  allowed: (path: string) => boolean,
 ): Promise<Integration> {
   let tree: string;
   try {
@@ -127,7 +118,7 @@ async function mergeByContent(
     return refused('LANDING_CONFLICT', `both sides changed ${listed(clashing)}`);
   }
   // What the merge brings to the branch must still lie within the claim.
-  const outside = outsideClaim(writes, [await changesBetween(mirror, tip, tree)]);
-  if (outside.length > 0) return refused('OUTSIDE_CLAIM', listed(outside));
+  const unclaimed = outside(allowed, [await changesBetween(mirror, tip, tree)]);
+  if (unclaimed.length > 0) return refused('OUTSIDE_CLAIM', listed(unclaimed));
   return { kind: 'integrated', commit: await recommit(mirror, commit, tree, tip), behind };
 }

@@ -8,6 +8,7 @@ import { roleRepository } from '../src/domain/config.js';
 import { ledgerRef } from '../src/domain/ids.js';
 import { fateOf, type LedgerEntry } from '../src/domain/ledger.js';
 import type { LandingOrder, LandingResult } from '../src/domain/messages.js';
+import { mayChange } from '../src/domain/rights.js';
 import { type DeployContext, deployNow, verifyTree } from './checkout.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
@@ -180,6 +181,10 @@ async function moveLedgerAlone(mirror: Mirror, entry: { kind: 'taken-over'; reas
 }
 
 async function landOne(host: Host, mirror: Mirror, role: string, order: LandingOrder): Promise<Landed> {
+  const allowed = mayChange(order.writes, {
+    repository: mirror.name,
+    caseInsensitive: host.config.repositories[mirror.name]?.caseInsensitive === true,
+  });
   let refusals = 0;
   let before = '';
   let verified = '';
@@ -199,7 +204,7 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     if (fate) return await resultOf(host, role, order, fate, ledger);
     if ((await mirror.find(order.commit)) === undefined)
       return refuse(order, 'LANDING_REFUSED', `commit ${order.commit} is nowhere to be found`);
-    const integrated = await integrate(mirror, order, tip);
+    const integrated = await integrate(mirror, order, tip, allowed);
     if (integrated.kind === 'refused') return refuse(order, integrated.code, integrated.text);
     const { commit, behind } = integrated;
     const tree = await mirror.treeOf(commit);

@@ -6,6 +6,12 @@ import type { LedgerEntry } from '../src/domain/ledger.js';
 import type { Decision, Outcome } from '../src/domain/messages.js';
 import type { Packet } from '../src/domain/packet.js';
 
+const PLACES: AuditInput['places'] = {
+  roles: { dev: { repository: 'app', maxRunning: 2 }, site: { repository: 'web', maxRunning: 2 } },
+  repositories: { app: { caseInsensitive: false }, web: { caseInsensitive: true } },
+  defaultRepository: 'app',
+};
+
 type Step = [
   seq: number,
   verdict: Decision['verdict'],
@@ -102,6 +108,7 @@ const good = (): AuditInput => ({
   ledger: [landedEntry(1, 'p/a', 1), landedEntry(2, 'p/b', 6)],
   ceiling: 3,
   maxRunning: { dev: 2 },
+  places: PLACES,
 });
 
 const named = (input: AuditInput, task: string): Packet => {
@@ -149,6 +156,20 @@ describe('audit', () => {
     ]);
   });
 
+  test('claims of two repositories never overlap, unless one names the other; names compare as the repository says', () => {
+    const clash = (one: string, other: string, role = 'site') =>
+      doctored((input) => {
+        named(input, 'p/a').writes = [one];
+        Object.assign(named(input, 'p/c'), { writes: [other], role });
+      }).length;
+    expect(clash('x', 'x')).toBe(0);
+    expect(clash('x', 'x', 'dev')).toBe(1);
+    expect(clash('web:x', 'x')).toBe(1);
+    expect(clash('x', 'app:x/y')).toBe(1);
+    expect(clash('web:X', 'x')).toBe(1);
+    expect(clash('X', 'app:x')).toBe(0);
+  });
+
   test('a claim that was lost and granted anew is no overlap, one kept through a retry is', () => {
     const retried = (code: Decision['code']) =>
       audit({
@@ -176,6 +197,7 @@ describe('audit', () => {
         ledger: [],
         ceiling: 3,
         maxRunning: {},
+        places: PLACES,
       });
     expect(retried('CLAIM_EXPIRED')).toEqual([]);
     expect(retried('AGENT_FAILED')).toEqual(['p/a and p/b held overlapping claims at the same time']);
@@ -234,6 +256,7 @@ describe('audit', () => {
         ledger: [],
         ceiling: 1,
         maxRunning: {},
+        places: PLACES,
       });
     expect(told({})).toHaveLength(1);
     expect(told({ duration: 1_000 })).toEqual([]);

@@ -784,7 +784,7 @@ tasks:
     agent: claude
     timeout: soon
     role: main
-    writes: [ok, ../x]
+    writes: [ok, ../x, apq:y]
     retry: {attempts: 0}
   - id: two
     prompt: x
@@ -824,6 +824,7 @@ tasks:
       '10:12: tasks[1].agent: the fleet has no kind of agent called "claude"; there are: sh, python',
       '11:14: tasks[1].timeout: expected a duration such as "30s", "10m" or "2h" (found "soon")',
       '13:18: tasks[1].writes[1]: ".." is not allowed: write the path from the repository\'s root (found "../x")',
+      '13:24: tasks[1].writes[2]: the fleet has no repository called "apq"; did you mean "app"?',
       '14:23: tasks[1].retry.attempts: must be at least 1 (found 0)',
     ];
     expect(bad).toMatchObject({ code: 2, out: '' });

@@ -220,7 +220,7 @@ describe('an edge added to a live task', () => {
       return packet ? [{ ...packet, attempts: [{ attempt: 1, fence: box.fence(id), started: '' }] }] : [];
     });
     expect(packets[1]?.after).toEqual([added('s/a')]);
-    const input = { submitted: [], packets, ledger: [], ceiling: 9, maxRunning: {} };
+    const input = { submitted: [], packets, ledger: [], ceiling: 9, maxRunning: {}, places: RULES };
     expect(audit(input).filter((text) => text.includes('ran'))).toEqual([]);
     const [a, b] = packets;
     const again = b && {

@@ -295,6 +295,16 @@ describe('a plan against its fleet', () => {
     ]);
   });
 
+  test('a claim in a repository that the fleet does not have is named, one in another that it has is fine', () => {
+    const { tasks } = Plan.parse(
+      plan(task({ role: 'dev', writes: ['a', 'web:a', 'wbe::(glob)*.md'], reads: ['docs:x'] })),
+    );
+    expect(checkAgainst(config, tasks)).toEqual([
+      expect.objectContaining({ path: [0, 'writes', 2], found: 'wbe', candidates: ['app', 'web'] }),
+      expect.objectContaining({ path: [0, 'reads', 0], found: 'docs' }),
+    ]);
+  });
+
   test('without a name a task gets the only kind of agent, or the default', () => {
     const two = Config.parse({ ...CONFIG, agents: { x: { command: 'x' }, y: { command: 'y' } } });
     expect(agentKind(config, undefined)).toBe('default');

@@ -437,6 +437,7 @@ describe('the audit', () => {
       ceiling: 9,
       maxRunning: {},
       kinds,
+      places: RULES,
     };
     return audit(input);
   };

@@ -19,7 +19,10 @@ interface ClaimOptions extends CommonOptions {
 export const claimCommand = (): Command =>
   new Command('claim')
     .description('Claim paths for a person, or for an agent that Signalbox did not launch.')
-    .argument('<path...>', 'files, directories, or `:(glob)` with `*` and `**`')
+    .argument(
+      '<path...>',
+      'files, directories, or `:(glob)` with `*`, `**`, `?` and `[…]`; repo:path in another repository',
+    )
     .option('--name <name>', 'what to call the claim; release takes the same', me())
     .option('--for <duration>', 'how long it holds unless released', '2h')
     .option('--note <text>', 'what it is for')
@@ -38,13 +41,8 @@ export const claimCommand = (): Command =>
       const problems = paths.flatMap((path) => problemWith(path) ?? []);
       if (problems.length > 0) throw new BadInput(problems.join('\n'));
       await withFleet(options, async ({ signalbox, fleet }) => {
-        const names = Object.keys(fleet.config.repositories);
-        if (options.repository !== undefined && !names.includes(options.repository)) {
-          const near = didYouMean(options.repository, names);
-          throw new BadInput(
-            `the fleet has no repository "${options.repository}"; ${near ? `did you mean "${near}"?` : `there are: ${names.join(', ')}`}`,
-          );
-        }
+        for (const name of [options.repository, ...paths.map((path) => parsePattern(path).repository)])
+          if (name !== undefined) checkRepository(name, Object.keys(fleet.config.repositories));
         const id = handName(options.name);
         const { note, repository } = options;
         const result = await signalbox.claim({
@@ -66,6 +64,14 @@ export const claimCommand = (): Command =>
         if (result.phase === 'ended') process.exitCode = EXIT.refused;
       });
     });
+
+function checkRepository(name: string, known: string[]): void {
+  if (known.includes(name)) return;
+  const near = didYouMean(name, known);
+  throw new BadInput(
+    `the fleet has no repository "${name}"; ${near ? `did you mean "${near}"?` : `there are: ${known.join(', ')}`}`,
+  );
+}
 
 function problemWith(path: string): string | undefined {
   try {

@@ -42,7 +42,10 @@ function misfits(config: Config, source: unknown): Problem[] {
   return tasks.flatMap((task: unknown, index) => {
     if (!isMap(task)) return [];
     return checkAgainst(config, [task]).flatMap(({ path: [, ...field], message, candidates, found }) => {
-      const value = task[String(field[0])];
+      const value = field.reduce<unknown>(
+        (inner, key) => (isMap(inner) || Array.isArray(inner) ? Reflect.get(inner, key) : undefined),
+        task,
+      );
       if (value !== undefined && typeof value !== 'string') return [];
       const near = candidates && found ? didYouMean(found, candidates) : undefined;
       const hint = near

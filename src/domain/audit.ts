@@ -6,7 +6,7 @@ import { sameFence } from './fence.js';
 import type { LedgerEntry } from './ledger.js';
 import type { Decision } from './messages.js';
 import type { Packet } from './packet.js';
-import { overlaps, parsePattern } from './paths.js';
+import { overlaps, type Pattern, parsePattern } from './paths.js';
 import { type Mode, nextSlot } from './resources.js';
 import { waitsForOthers } from './waits.js';
 
@@ -19,13 +19,15 @@ export interface AuditInput {
   maxRunning: Record<string, number>;
   /** Of the configuration: limits of the kinds of agent, and the inventory. */
   kinds?: Pick<Rules, 'agents' | 'defaultAgent' | 'resources'>;
+  /** Of the configuration: in which repository a role's claims lie, and how names are compared there. */
+  places: Pick<Rules, 'roles' | 'repositories' | 'defaultRepository'>;
 }
 
 /** What was violated, a sentence each; empty when all held. */
 export function audit(input: AuditInput): string[] {
   return [
     ...outcomes(input),
-    ...exclusion(input.packets),
+    ...exclusion(input),
     ...order(input.packets),
     ...limits(input),
     ...resources(input),
@@ -77,16 +79,22 @@ function comparable(a: Packet, b: Packet): boolean {
 }
 
 /** Invariant 1: no two live tasks hold overlapping claims. */
-function exclusion(packets: Packet[]): string[] {
+function exclusion({ packets, places }: AuditInput): string[] {
   const writers = packets
     .filter((packet) => packet.role && packet.attempts.length > 0)
     .map((packet) => ({ packet, held: holdings(packet), patterns: packet.writes.map(parsePattern) }));
+  const home = ({ role }: Packet) => places.roles[role ?? '']?.repository ?? places.defaultRepository;
+  const meet = (one: Packet, x: Pattern, other: Packet, y: Pattern): boolean => {
+    const place = x.repository ?? home(one);
+    const caseInsensitive = places.repositories[place]?.caseInsensitive === true;
+    return place === (y.repository ?? home(other)) && overlaps(x, y, caseInsensitive);
+  };
   const found: string[] = [];
   for (const [i, a] of writers.entries()) {
     for (const b of writers.slice(i + 1)) {
       if (!a.held.some((x) => b.held.some((y) => x[0] <= y[1] && y[0] <= x[1]))) continue;
       if (!comparable(a.packet, b.packet)) continue;
-      const clash = a.patterns.some((x) => b.patterns.some((y) => overlaps(x, y)));
+      const clash = a.patterns.some((x) => b.patterns.some((y) => meet(a.packet, x, b.packet, y)));
       if (clash) found.push(`${a.packet.task} and ${b.packet.task} held overlapping claims at the same time`);
     }
   }

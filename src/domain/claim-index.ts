@@ -1,12 +1,92 @@
-// An index of held claims: a trie over path components per repository. A request walks its own path and what lies
-// below it, so its cost follows the length of its paths and the overlaps found, not the number of claims held.
+// An index of held claims: for each repository a trie over path components, up to the first `**` of a claim, which is
+// what decides an overlap. A request walks its own components, and at each level only what can match the same name: a
+// name is looked up; components with wildcards are found by the characters before their first star or after their last.
+// So the cost of a request follows its own length and what its wildcards take in, not the number of claims held.
 
-import { literalPrefix, overlaps, type Pattern } from './paths.js';
+import { nameTokens, type Token } from './component.js';
+import { ComponentTrie } from './component-trie.js';
+import { type Key, keysOf, type Pattern } from './paths.js';
 
-interface Node {
-  readonly children: Map<string, Node>;
-  /** Patterns kept at this node (their literal prefix ends here), by holder. */
-  readonly here: Map<string, Pattern[]>;
+class Node {
+  readonly names = new Children();
+  /** Made when first needed: few places have any. */
+  wild: Children | undefined;
+  /** Patterns that end here, by holder. */
+  readonly here = new Map<string, Pattern[]>();
+
+  constructor(readonly key: Key) {}
+
+  get empty(): boolean {
+    return this.here.size === 0 && this.names.size === 0 && (this.wild?.size ?? 0) === 0;
+  }
+
+  children(key: Key): Children {
+    if (typeof key === 'string') return this.names;
+    this.wild ??= new Children();
+    return this.wild;
+  }
+}
+
+const tokensOf = (key: Key): readonly Token[] => (typeof key === 'string' ? nameTokens(key) : key);
+const textOf = (key: Key): string =>
+  typeof key === 'string' ? key : key.map((token) => (token === 'star' ? '*' : token.chars)).join('|');
+
+/** Nodes by their components; by characters too, once somebody asks for them so. */
+class Children {
+  private readonly nodes = new Map<string, Node>();
+  private forward: ComponentTrie<Node> | undefined;
+  private backward: ComponentTrie<Node> | undefined;
+
+  get size(): number {
+    return this.nodes.size;
+  }
+
+  all = (): Iterable<Node> => this.nodes.values();
+  get = (key: Key): Node | undefined => this.nodes.get(textOf(key));
+
+  obtain(key: Key): Node {
+    const text = textOf(key);
+    let node = this.nodes.get(text);
+    if (!node) {
+      node = new Node(key);
+      this.nodes.set(text, node);
+      this.forward?.set(tokensOf(key), node);
+      this.backward?.set(tokensOf(key).toReversed(), node);
+    }
+    return node;
+  }
+
+  delete(key: Key): void {
+    this.nodes.delete(textOf(key));
+    this.forward?.delete(tokensOf(key));
+    this.backward?.delete(tokensOf(key).toReversed());
+  }
+
+  /**
+   * All that can match the same name. Looked for from the front and from the back in turns: whichever side tells them
+   * apart is through soon, and then nothing is left to find.
+   */
+  *meeting(tokens: readonly Token[]): Iterable<Node> {
+    if (this.nodes.size === 0) return;
+    this.forward ??= this.trie((key) => tokensOf(key));
+    this.backward ??= this.trie((key) => tokensOf(key).toReversed());
+    const sides = [this.forward.meeting(tokens), this.backward.meeting(tokens.toReversed())];
+    const found = new Set<Node>();
+    for (;;)
+      for (const side of sides) {
+        const { done, value } = side.next();
+        if (done) return;
+        if (!value || found.has(value)) continue;
+        found.add(value);
+        yield value;
+      }
+  }
+
+  private trie(tokens: (key: Key) => readonly Token[]): ComponentTrie<Node> {
+    const trie = new ComponentTrie<Node>();
+    for (const node of this.nodes.values()) trie.set(tokens(node.key), node);
+    return trie;
+  }
 }
 
 export interface Overlap {
@@ -20,10 +100,19 @@ export interface Overlap {
 export class ClaimIndex {
   private readonly roots = new Map<string, Node>();
 
+  /** `caseInsensitive` says of a repository whether it takes `A` for `a`; its answer must not change. */
+  constructor(private readonly caseInsensitive: (repository: string) => boolean = () => false) {}
+
+  /** `repository` is the one of claims that name none. */
   add(holder: string, repository: string, patterns: readonly Pattern[]): void {
     for (const pattern of patterns) {
-      let node = this.root(repository);
-      for (const part of literalPrefix(pattern)) node = child(node, part);
+      const place = pattern.repository ?? repository;
+      let node = this.roots.get(place);
+      if (!node) {
+        node = new Node('');
+        this.roots.set(place, node);
+      }
+      for (const key of this.keys(place, pattern)) node = node.children(key).obtain(key);
       const kept = node.here.get(holder);
       if (kept) kept.push(pattern);
       else node.here.set(holder, [pattern]);
@@ -31,78 +120,68 @@ export class ClaimIndex {
   }
 
   remove(holder: string, repository: string, patterns: readonly Pattern[]): void {
-    const root = this.roots.get(repository);
-    if (root) for (const pattern of patterns) prune(root, literalPrefix(pattern), 0, holder);
+    for (const pattern of patterns) {
+      const place = pattern.repository ?? repository;
+      const root = this.roots.get(place);
+      if (root) prune(root, this.keys(place, pattern), 0, holder);
+    }
   }
 
   /** The first claim of another holder that overlaps one of the patterns, in the patterns' order. */
   firstOverlap(holder: string, repository: string, patterns: readonly Pattern[]): Overlap | undefined {
-    const root = this.roots.get(repository);
-    if (!root) return undefined;
-    for (const pattern of patterns) {
-      const found = search(root, pattern, holder);
-      if (found) return { ...found, ours: pattern.text };
+    for (const ours of patterns) {
+      const place = ours.repository ?? repository;
+      const root = this.roots.get(place);
+      const found = root && search(root, this.keys(place, ours), 0, holder);
+      if (!found) continue;
+      // Named by both or by none, or two claims of one repository would look as if they lay in two.
+      const named = ours.repository !== undefined || found.theirs.repository !== undefined;
+      const text = (pattern: Pattern) =>
+        named && pattern.repository === undefined ? `${place}:${pattern.text}` : pattern.text;
+      return { holder: found.holder, theirs: text(found.theirs), ours: text(ours) };
     }
     return undefined;
   }
 
-  private root(repository: string): Node {
-    let root = this.roots.get(repository);
-    if (!root) {
-      root = { children: new Map(), here: new Map() };
-      this.roots.set(repository, root);
-    }
-    return root;
+  private keys(repository: string, pattern: Pattern): readonly Key[] {
+    return keysOf(pattern, this.caseInsensitive(repository));
   }
 }
 
-function child(node: Node, part: string): Node {
-  let next = node.children.get(part);
-  if (!next) {
-    next = { children: new Map(), here: new Map() };
-    node.children.set(part, next);
-  }
-  return next;
-}
-
-/** Removes the holder's patterns at the path and drops nodes that became empty; true when `node` is empty now. */
-function prune(node: Node, path: readonly string[], depth: number, holder: string): boolean {
-  const part = path[depth];
-  if (part === undefined) {
+/** Removes the holder's patterns at the path and drops nodes that became empty. */
+function prune(node: Node, keys: readonly Key[], depth: number, holder: string): void {
+  const key = keys[depth];
+  if (key === undefined) {
     node.here.delete(holder);
-  } else {
-    const next = node.children.get(part);
-    if (next && prune(next, path, depth + 1, holder)) node.children.delete(part);
+    return;
   }
-  return node.here.size === 0 && node.children.size === 0;
+  const children = node.children(key);
+  const child = children.get(key);
+  if (!child) return;
+  prune(child, keys, depth + 1, holder);
+  if (child.empty) children.delete(key);
 }
 
-function search(root: Node, wanted: Pattern, self: string): { holder: string; theirs: string } | undefined {
-  let node: Node | undefined = root;
-  for (const part of literalPrefix(wanted)) {
-    const found = inNode(node, wanted, self);
-    if (found) return found;
-    node = node.children.get(part);
-    if (!node) return undefined;
-  }
-  return below(node, wanted, self);
-}
+type Found = { holder: string; theirs: Pattern } | undefined;
 
-function inNode(node: Node, wanted: Pattern, self: string): { holder: string; theirs: string } | undefined {
-  for (const [holder, patterns] of node.here) {
-    if (holder === self) continue;
-    const hit = patterns.find((pattern) => overlaps(pattern, wanted));
-    if (hit) return { holder, theirs: hit.text };
-  }
-  return undefined;
-}
-
-function below(node: Node, wanted: Pattern, self: string): { holder: string; theirs: string } | undefined {
-  const found = inNode(node, wanted, self);
-  if (found) return found;
-  for (const next of node.children.values()) {
-    const deeper = below(next, wanted, self);
-    if (deeper) return deeper;
-  }
-  return undefined;
+function search(node: Node, keys: readonly Key[], depth: number, self: string): Found {
+  for (const [holder, [theirs]] of node.here) if (holder !== self && theirs) return { holder, theirs };
+  const key = keys[depth];
+  const { names, wild } = node;
+  const among = (children: Iterable<Node>): Found => {
+    for (const child of children) {
+      const found = search(child, keys, depth + 1, self);
+      if (found) return found;
+    }
+    return undefined;
+  };
+  // At the request's end everything below overlaps it.
+  if (key === undefined) return among(names.all()) ?? (wild && among(wild.all()));
+  const named = typeof key === 'string' ? names.get(key) : undefined;
+  const found = named ? search(named, keys, depth + 1, self) : undefined;
+  return (
+    found ??
+    (typeof key === 'string' ? undefined : among(names.meeting(key))) ??
+    (wild && among(wild.meeting(tokensOf(key))))
+  );
 }

@@ -72,6 +72,12 @@ const Repository = z.strictObject({
       'Where the shared repository is: any URL or path that git can fetch from and push to. Relative paths start at this file.',
     ),
   branch: Branch.default('main').describe('The shared branch.'),
+  caseInsensitive: z
+    .boolean()
+    .default(false)
+    .describe(
+      'true where `A` and `a` are one file, as on the disks of macOS and Windows: claims that differ in case alone overlap.',
+    ),
 });
 
 const Command = z
@@ -265,6 +271,8 @@ export const Rules = z.object({
     z.string(),
     z.object({ repository: z.string(), maxRunning: z.number(), lease: z.number().optional() }),
   ),
+  repositories: z.record(z.string(), z.object({ caseInsensitive: z.boolean() })),
+  /** The repository of claims that name none, where nothing else says which. */
   defaultRepository: z.string(),
   /** The kinds of agent, and which one a task gets that names none. */
   agents: z.record(z.string(), z.object({ maxRunning: z.number().optional() })),
@@ -328,10 +336,14 @@ export function rulesOf(config: Config): Rules {
   for (const [name, { maxRunning }] of Object.entries(config.agents))
     agents[name] = maxRunning === undefined ? {} : { maxRunning };
   const defaultAgent = agentKind(config, undefined);
+  const repositories: Rules['repositories'] = {};
+  for (const [name, { caseInsensitive }] of Object.entries(config.repositories))
+    repositories[name] = { caseInsensitive };
   const defaultRepository = Object.keys(config.repositories)[0] ?? '';
   return {
     fleet,
     roles,
+    repositories,
     defaultRepository,
     agents,
     ...(defaultAgent === undefined ? {} : { defaultAgent }),

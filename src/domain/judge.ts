@@ -98,7 +98,16 @@ export function judgeGraph(state: State, task: TaskRecord): Verdict | undefined 
 
 function judgeClaims(state: State, task: TaskRecord): Verdict | undefined {
   if (task.holds) return undefined;
-  const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
+  const { repositories } = state.rules;
+  const patterns = patternsOf(state, task);
+  const foreign = patterns.find(({ repository }) => repository && !Object.hasOwn(repositories, repository));
+  if (foreign) {
+    const evidence = { path: foreign.text, repository: foreign.repository ?? '' };
+    return task.noWait
+      ? cancel('REPOSITORY_UNKNOWN', evidence)
+      : hold('REPOSITORY_UNKNOWN', 'rules', evidence);
+  }
+  const overlap = state.claims.firstOverlap(task.id, task.repository, patterns);
   if (!overlap) return undefined;
   const holder = state.tasks.get(overlap.holder);
   const evidence = { holder: overlap.holder, held: overlap.theirs, path: overlap.ours };

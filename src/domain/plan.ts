@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { findCycle } from './graph.js';
 import { reservedPlan, TASK_NAME } from './ids.js';
-import { BadPattern, parsePattern } from './paths.js';
+import { BadPattern, parsePattern, splitRepository } from './paths.js';
 import { Use, useRefused } from './resources.js';
 
 const Claim = z.string().superRefine((claim, ctx) => {
@@ -69,11 +69,15 @@ export const Task = z.strictObject({
   writes: z
     .array(Claim)
     .default([])
-    .describe('The paths the task may change: files, directories, or `:(glob)` with `*` and `**`.'),
+    .describe(
+      'The paths the task may change: files, directories, or `:(glob)` with `*`, `**`, `?` and `[…]`; `repo:path` in another repository of the fleet.',
+    ),
   reads: z
     .array(Claim)
     .default([])
-    .describe('The paths the task relies on; noted in the change packet, never locked.'),
+    .describe(
+      'The paths the task relies on, written as in writes; noted in the change packet, never locked.',
+    ),
   uses: z
     .array(Use)
     .default([])
@@ -195,7 +199,7 @@ export type Plan = z.infer<typeof Plan>;
 /** What in the tasks does not fit the fleet: agent kinds, roles and repositories that it does not have. */
 export function checkAgainst(
   config: Config,
-  tasks: (Pick<Task, 'agent' | 'role' | 'repository'> & Partial<Pick<Task, 'uses'>>)[],
+  tasks: (Pick<Task, 'agent' | 'role' | 'repository'> & Partial<Pick<Task, 'uses' | 'writes' | 'reads'>>)[],
 ): { path: (string | number)[]; message: string; found?: string; candidates?: string[] }[] {
   const agents = Object.keys(config.agents);
   const rules = rulesOf(config);
@@ -220,6 +224,11 @@ export function checkAgainst(
       const refused = rule && useRefused(rule, use, task.role);
       if (refused) found.push({ path, message: `"${use.resource}" ${refused}` });
     });
+    for (const field of ['writes', 'reads'] as const) {
+      const claims: unknown = task[field];
+      for (const [i, claim] of Array.isArray(claims) ? claims.entries() : [])
+        known(repositoryNamed(claim), Object.keys(config.repositories), [index, field, i], 'repository');
+    }
     if (agentKind(config, task.agent) === undefined && task.agent === undefined) {
       found.push({
         path: [index, 'agent'],
@@ -229,3 +238,7 @@ export function checkAgainst(
   });
   return found;
 }
+
+/** The repository that a claim names, also one that cannot be right in other ways. */
+const repositoryNamed = (claim: unknown): string | undefined =>
+  typeof claim === 'string' ? splitRepository(claim).repository : undefined;

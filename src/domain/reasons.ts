@@ -9,6 +9,7 @@ export interface Evidence {
   /** The holder's claim and the one it overlaps. */
   held?: string;
   path?: string;
+  repository?: string;
   upstream?: string;
   issue?: string;
   state?: string;
@@ -90,6 +91,8 @@ const HOLD = {
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
   ROLE_FROZEN: (e) => `role ${e.role} is frozen${because(e)}`,
   ROLE_UNKNOWN: (e) => `the configuration in force has no role ${e.role}`,
+  REPOSITORY_UNKNOWN: (e) =>
+    `it claims ${e.path}, and the configuration in force has no repository ${e.repository}`,
 } satisfies Record<string, Sentence>;
 
 /** Why an attempt came to nothing. Another one follows, unless the task has used up its attempts. */

@@ -266,7 +266,7 @@ export function restore(carried: CarriedState): State {
       packets: new Set(due.packets),
       lookups: new Set(due.lookups),
     },
-    claims: new ClaimIndex(),
+    claims: claimIndexOf(carried.rules),
     uses: new ResourceIndex(),
     running: new Set(),
     runningByRole: new Map(),
@@ -296,6 +296,17 @@ export function restore(carried: CarriedState): State {
     if (!plan.complete) state.deadlines.push({ at: plan.until, kind: 'plan', id: plan.id });
   if (carried.recovery) state.deadlines.push({ at: carried.recovery.until, kind: 'recovery', id: '' });
   return state;
+}
+
+const claimIndexOf = ({ repositories }: Rules): ClaimIndex =>
+  new ClaimIndex((repository) => repositories[repository]?.caseInsensitive === true);
+
+/** Makes the index of claims anew, for rules that compare names in another way. */
+export function reindexClaims(state: State): void {
+  state.claims = claimIndexOf(state.rules);
+  const holders = [...state.tasks.values()].filter((task) => task.holds);
+  for (const task of holders.sort((a, b) => a.arrived - b.arrived))
+    state.claims.add(task.id, task.repository, patternsOf(state, task));
 }
 
 /** Puts a record under the state's care; every index that follows from its phase is brought up to date. */

@@ -46,7 +46,12 @@ import { packetOf, standingOf, takeOrders } from '../../src/domain/views.js';
 
 export const RULES: Rules = {
   fleet: 'f',
-  roles: { dev: { repository: 'app', maxRunning: 2 }, ops: { repository: 'app', maxRunning: 1 } },
+  roles: {
+    dev: { repository: 'app', maxRunning: 2 },
+    ops: { repository: 'app', maxRunning: 1 },
+    site: { repository: 'web', maxRunning: 2 },
+  },
+  repositories: { app: { caseInsensitive: false }, web: { caseInsensitive: true } },
   defaultRepository: 'app',
   agents: { sh: {}, big: { maxRunning: 1 } },
   defaultAgent: 'sh',
@@ -95,7 +100,11 @@ export type Op =
   | { do: 'rules'; ceiling: number; pausedGoes: boolean }
   | { do: 'claim' | 'release'; pick: number; wait: boolean };
 
-const PATHS = ['a', 'a/b', 'a/b/c', 'b', 'b/c', ':(glob)**/c', ':(glob)a/*', ':(glob)*/b/**', '.'];
+const PATHS = [
+  ...['a', 'a/b', 'a/b/c', 'b', 'b/c', ':(glob)**/c', ':(glob)a/*', ':(glob)*/b/**', '.'],
+  // In `web`, `A` is `a`; in `app` it is not.
+  ...['A', ':(glob)[!a]/b', 'app:a', 'web:a', 'web:B/c', 'web::(glob)?/[A-C]'],
+];
 const ISSUES = ['I-1', 'I-2'];
 const USES: Use[] = [
   { resource: 'db:orders', mode: 'exclusive' },
@@ -109,7 +118,7 @@ const HANDS = ['hand/ann', 'hand/bob'];
 const spec: fc.Arbitrary<Spec> = fc
   .record({
     plan: fc.constantFrom('p', 'p', 'q', 'single'),
-    role: fc.constantFrom('dev', 'dev', 'ops', undefined),
+    role: fc.constantFrom('dev', 'dev', 'ops', 'site', undefined),
     writes: fc.uniqueArray(fc.constantFrom(...PATHS), { maxLength: 3, minLength: 1 }),
     after: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { maxLength: 2 }),
     issue: fc.constantFrom(undefined, undefined, ...ISSUES),
@@ -241,7 +250,7 @@ interface Agent {
   task: string;
   life: string;
   fence: Fence;
-  patterns: Pattern[];
+  patterns: Placed[];
   uses: Use[];
   alive: boolean;
   /** False when its worker has lost sight of it: nobody renews for it. */
@@ -293,7 +302,7 @@ export class Fleet {
   private counters = 0;
   private readonly outcomes = new Map<string, Outcome>();
   private readonly lifeOf = new Map<string, string>();
-  private readonly patternsOf = new Map<string, Pattern[]>();
+  private readonly patternsOf = new Map<string, Placed[]>();
   private readonly expired = new Set<string>();
   private lastFence: Fence = { epoch: 0, number: 0 };
   /** Every grant of a resource with a rate, whichever coordinator gave it. */
@@ -454,7 +463,7 @@ export class Fleet {
       terminated: false,
     };
     this.tasks.set(id, task);
-    this.patternsOf.set(id, spec.writes.map(parsePattern));
+    this.patternsOf.set(id, placed(spec.writes, RULES.roles[spec.role ?? '']?.repository));
     this.report(task);
   }
 
@@ -1125,7 +1134,7 @@ export class Fleet {
       if (phase === 'landing' && role && !state.landing.get(role)?.has(id))
         throw new Broken(`${id} is not in landing`);
       if (record.holds) {
-        for (const pattern of patterns(record))
+        for (const { pattern } of patterns(record))
           if (!state.claims.firstOverlap('?', record.repository, [pattern]))
             throw new Broken(`${id} has lost a claim`);
       }
@@ -1185,7 +1194,8 @@ export class Fleet {
         throw new Broken(`${record.id} is stuck in ${record.phase}: ${why}`);
       }
     for (const task of this.live()) throw new Broken(`${task.id} never heard of its outcome`);
-    const overlap = state.claims.firstOverlap('?', 'app', [parsePattern('.')]);
+    const all = Object.keys(RULES.repositories).map((name) => parsePattern(`${name}:.`));
+    const overlap = state.claims.firstOverlap('?', 'app', all);
     if (overlap) throw new Broken(`${overlap.holder} never released ${overlap.theirs}`);
     for (const resource of Object.keys(state.rules.resources)) {
       const [user] = state.uses.inTheWay('?', { resource, mode: 'exclusive' }, 1);
@@ -1221,7 +1231,7 @@ export class Fleet {
     );
     // A workflow that was terminated before it could say a word is known to nobody.
     const submitted = [...this.tasks.values()].filter((task) => !task.terminated).map((task) => task.id);
-    return { submitted, packets, ledger, ceiling: 4, maxRunning, kinds: this.rules };
+    return { submitted, packets, ledger, ceiling: 4, maxRunning, kinds: this.rules, places: this.rules };
   }
 
   /** Outcome and ledger tell the same story of a task's life. */
@@ -1242,14 +1252,29 @@ export class Fleet {
 const at = <T>(list: readonly T[], index: number): T | undefined =>
   list[list.length === 0 ? 0 : index % list.length];
 
+/** A claim and the repository it lies in. */
+interface Placed {
+  repository: string;
+  pattern: Pattern;
+}
+
 const parsed = new Map<string, Pattern>();
 
-function patterns(record: TaskRecord): Pattern[] {
-  return record.facts.writes.map((claim) => {
-    const known = parsed.get(claim) ?? parsePattern(claim);
-    parsed.set(claim, known);
-    return known;
+function placed(writes: string[], home = RULES.defaultRepository): Placed[] {
+  return writes.map((claim) => {
+    const pattern = parsed.get(claim) ?? parsePattern(claim);
+    parsed.set(claim, pattern);
+    return { repository: pattern.repository ?? home, pattern };
   });
 }
 
-const clash = (a: Pattern[], b: Pattern[]): boolean => a.some((x) => b.some((y) => overlaps(x, y)));
+const patterns = (record: TaskRecord): Placed[] => placed(record.facts.writes, record.repository);
+
+const clash = (a: Placed[], b: Placed[]): boolean =>
+  a.some((x) =>
+    b.some(
+      (y) =>
+        x.repository === y.repository &&
+        overlaps(x.pattern, y.pattern, RULES.repositories[x.repository]?.caseInsensitive),
+    ),
+  );

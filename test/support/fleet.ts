@@ -178,6 +178,7 @@ export class TestFleet {
       ceiling: config.ceiling,
       kinds: rulesOf(config),
       maxRunning: { main: config.roles.main?.maxRunning ?? config.ceiling },
+      places: rulesOf(config),
     });
   }
 

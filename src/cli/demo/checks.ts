@@ -48,8 +48,8 @@ export async function gather(stage: Stage, submitted: string[], deeds: Deeds): P
   const all = await readPackets(fleet);
   const packets = new Map(all.map((packet) => [shortName(packet.task), packet]));
   const ledger = await readLedger(origin, 'main');
-  const kinds = rulesOf(fleet.config);
-  const { ceiling, roles } = kinds;
+  const rules = rulesOf(fleet.config);
+  const { ceiling, roles } = rules;
   const maxRunning = Object.fromEntries(Object.entries(roles).map(([role, rule]) => [role, rule.maxRunning]));
   const base = (id: string) => lastBase(packets.get(id));
   const landed = (id: string) => packets.get(id)?.outcome.commit ?? '';
@@ -59,7 +59,7 @@ export async function gather(stage: Stage, submitted: string[], deeds: Deeds): P
     submitted,
     packets,
     ledger,
-    violations: audit({ submitted, packets: all, ledger, ceiling, maxRunning, kinds }),
+    violations: audit({ submitted, packets: all, ledger, ceiling, maxRunning, kinds: rules, places: rules }),
     tip: await tipOf(origin),
     page: await fetch(shopUrl, { signal: AbortSignal.timeout(PAGE_MS) }).then(
       (answer) => answer.text(),

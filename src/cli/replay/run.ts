@@ -9,6 +9,7 @@ import { connect, type ServerAddress } from '../../client/connection.js';
 import { FleetClient, Refused, type TaskSource } from '../../client/fleet-client.js';
 import { readLedger, readPackets } from '../../client/records.js';
 import { audit } from '../../domain/audit.js';
+import { rulesOf } from '../../domain/config.js';
 import type { Packet } from '../../domain/packet.js';
 import type { Overview } from '../../domain/views.js';
 import { superviseWorker } from '../supervise.js';
@@ -83,8 +84,16 @@ export async function replayOnce(job: ReplayJob): Promise<ReplayResult> {
     const wallMs = Date.now() - began;
     const [packets, ledger] = [await readPackets(fleet), await readLedger(origin, BRANCH)];
     const { equal, differing } = await compareTrees(origin, BRANCH, source, history.endTree);
-    const { ceiling } = fleet.config;
-    const violations = audit({ submitted, packets, ledger, ceiling, maxRunning: { [ROLE]: ceiling } });
+    const rules = rulesOf(fleet.config);
+    const { ceiling } = rules;
+    const violations = audit({
+      submitted,
+      packets,
+      ledger,
+      ceiling,
+      maxRunning: { [ROLE]: ceiling },
+      places: rules,
+    });
     return {
       ...figures(submitted, packets),
       agents: job.agents,

@@ -3,7 +3,7 @@
 
 import type { Rules } from '../config.js';
 import type { TaskFacts } from '../messages.js';
-import type { State } from '../state.js';
+import { reindexClaims, type State } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heedIssue } from './issues.js';
 
@@ -11,7 +11,12 @@ import { heedIssue } from './issues.js';
 const OF_RULES = /^(resource|rate|kind):/;
 
 export function onRules(state: State, rules: Rules, now: number): Taken[] {
+  const before = state.rules;
   state.rules = rules;
+  if (namesCompareOtherwise(before, rules)) {
+    reindexClaims(state);
+    for (const key of [...state.watchers.keys()]) if (key.startsWith('holder:')) wake(state, key);
+  }
   for (const task of state.tasks.values())
     if (task.kind === 'task' && task.phase === 'held' && !task.holds)
       task.repository = repositoryOf(rules, task.facts);
@@ -23,6 +28,14 @@ export function onRules(state: State, rules: Rules, now: number): Taken[] {
   }
   return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
 }
+
+/** Claims that are held stay so, even if they overlap from now on. */
+const namesCompareOtherwise = (before: Rules, after: Rules): boolean =>
+  [...new Set([...Object.keys(before.repositories), ...Object.keys(after.repositories)])].some(
+    (name) =>
+      (before.repositories[name]?.caseInsensitive === true) !==
+      (after.repositories[name]?.caseInsensitive === true),
+  );
 
 export const repositoryOf = (rules: Rules, facts: TaskFacts): string =>
   (facts.role ? rules.roles[facts.role]?.repository : facts.repository) ?? rules.defaultRepository;

@@ -1,8 +1,8 @@
-// Signals on their way. Tasks and writers of this worker tell the coordinator through one outbox: at once when it is
-// idle, in batches under load. The coordinator's standings and orders go out as one local activity a batch.
+// Signals on their way from the coordinator: standings and orders go out as one local activity a batch. And what the
+// coordinator has to ask Temporal.
 
+import { activityInfo } from '@temporalio/activity';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { rulesOf } from '../src/domain/config.js';
 import {
   controlQueue,
   coordinatorId,
@@ -16,82 +16,9 @@ import {
 import type { Message, Orders, Outcome, Standing } from '../src/domain/messages.js';
 import { REASONS, type ReasonCode } from '../src/domain/reasons.js';
 import type { Host } from './host.js';
+import type { Outbox } from './outbox.js';
 
-/** Bytes of JSON in one signal: a payload warns at 512 KB and fails at 2 MB. */
-const MOST_BYTES = 256 * 1024;
-/** Under load the outbox waits this long between two signals, so that the coordinator can continue as new. */
-const GAP_MS = 100;
 const PARALLEL = 16;
-/** A connection that died unnoticed must not hold back what comes after it. */
-const CALL_MS = 10_000;
-
-interface Queued {
-  message: Message;
-  done: () => void;
-  failed: (error: unknown) => void;
-}
-
-/** What this worker has to tell the coordinator, which is started by the first word if it does not run. */
-export class Outbox {
-  private queue: Queued[] = [];
-  private sending = false;
-
-  constructor(private readonly host: Pick<Host, 'client' | 'config'>) {}
-
-  /** Resolves when the server has accepted the message. */
-  tell(message: Message): Promise<void> {
-    return new Promise((done, failed) => {
-      this.queue.push({ message, done, failed });
-      void this.send();
-    });
-  }
-
-  private async send(): Promise<void> {
-    if (this.sending) return;
-    this.sending = true;
-    while (this.queue.length > 0) {
-      const batch = this.take();
-      try {
-        await this.signal(batch.map(({ message }) => message));
-        for (const { done } of batch) done();
-      } catch (error) {
-        for (const { failed } of batch) failed(error);
-      }
-      if (this.queue.length > 1) await new Promise((resolve) => setTimeout(resolve, GAP_MS));
-    }
-    this.sending = false;
-  }
-
-  private take(): Queued[] {
-    let bytes = 0;
-    let count = 0;
-    for (const { message } of this.queue) {
-      bytes += JSON.stringify(message).length;
-      if (count > 0 && bytes > MOST_BYTES) break;
-      count += 1;
-    }
-    return this.queue.splice(0, count);
-  }
-
-  private async signal(messages: Message[]): Promise<void> {
-    const { client, config } = this.host;
-    await client.withDeadline(Date.now() + CALL_MS, () =>
-      client.workflow.signalWithStart(WORKFLOW.coordinator, coordinatorStart(config, messages)),
-    );
-  }
-}
-
-/** The one way to reach the coordinator: it is started if it does not run. */
-export function coordinatorStart(config: Host['config'], messages: Message[]) {
-  return {
-    workflowId: coordinatorId(config.fleet),
-    taskQueue: controlQueue(config.fleet),
-    args: [{ rules: rulesOf(config) }],
-    signal: SIGNAL.tell,
-    signalArgs: [messages] as [Message[]],
-    staticSummary: `Coordinator of fleet ${config.fleet}`,
-  };
-}
 
 export interface Delivery {
   standings: { task: string; standing: Standing }[];
@@ -99,6 +26,24 @@ export interface Delivery {
   /** Tasks asked to announce themselves to the coordinator of this epoch. */
   asked: string[];
   epoch: number;
+  /** The run that the coordinator's history began with: another one than the present after a reset. */
+  began: string;
+  /** Milliseconds that workers should wait between two signals under load. */
+  gap: number;
+}
+
+export interface Delivered {
+  /** Tasks whose workflow is closed. */
+  gone: { task: string; life: string }[];
+  /** The coordinator was reset to an earlier point of its history: nothing was sent. */
+  reset: boolean;
+}
+
+/** The coordinator's answer to a report, when it came soon. */
+export interface Answered {
+  standing?: Standing;
+  /** The packet of the outcome in it was kept. */
+  kept?: boolean;
 }
 
 export interface Surveyed {
@@ -127,7 +72,7 @@ export function deliveryActivities(
   const { client } = host;
   const { fleet } = host.config;
   return {
-    /** A task's or writer's word to the coordinator. */
+    /** A writer's word to the coordinator. */
     tell: (message: Message): Promise<void> => outbox.tell(message),
 
     /** Asks Temporal to cancel a task's workflow, which has ended as cancelled and only has to be shown so. */
@@ -135,10 +80,14 @@ export function deliveryActivities(
       await client.workflow.getHandle(taskWorkflowId(fleet, task)).cancel();
     },
 
-    /** Sends a batch; gives the tasks whose workflow is closed. Sending it twice does no harm. */
-    async deliver(batch: Delivery): Promise<{ gone: { task: string; life: string }[] }> {
-      const gone: { task: string; life: string }[] = [];
+    /** Sends a batch. Sending it twice does no harm. */
+    async deliver(batch: Delivery): Promise<Delivered> {
+      const gone: Delivered['gone'] = [];
+      if (activityInfo().workflowExecution?.runId !== batch.began) return { gone, reset: true };
+      outbox.serves();
+      outbox.pause(batch.gap);
       await inParallel(batch.standings, async ({ task, standing }) => {
+        if (outbox.answer(task, standing)) return;
         try {
           await client.workflow.getHandle(taskWorkflowId(fleet, task)).signal(SIGNAL.standing, standing);
         } catch (error) {
@@ -161,7 +110,7 @@ export function deliveryActivities(
         batch.asked.map((task) => taskWorkflowId(fleet, task)),
         batch.epoch,
       );
-      return { gone };
+      return { gone, reset: false };
     },
 
     /** Lists the fleet's live tasks and writers, and asks each to announce itself to the coordinator of the epoch. */
@@ -202,11 +151,17 @@ export function deliveryActivities(
 }
 
 /** Every live task and writer of the fleet, by workflow id. */
-export async function runningIds(client: Client, fleet: string): Promise<string[]> {
-  const ids: string[] = [];
+export const runningIds = async (client: Client, fleet: string): Promise<string[]> => [
+  ...(await runningStates(client, fleet)).keys(),
+];
+
+/** The same, with what Temporal's list shows as a task's state. */
+export async function runningStates(client: Client, fleet: string): Promise<Map<string, string | undefined>> {
+  const states = new Map<string, string | undefined>();
   const query = `ExecutionStatus = "Running" AND WorkflowType IN ("${WORKFLOW.task}", "${WORKFLOW.writer}") AND WorkflowId STARTS_WITH "${fleet}/"`;
-  for await (const { workflowId } of client.workflow.list({ query })) ids.push(workflowId);
-  return ids;
+  for await (const { workflowId, searchAttributes } of client.workflow.list({ query }))
+    states.set(workflowId, searchAttributes[SEARCH.state]?.[0] as string | undefined);
+  return states;
 }
 
 /** Asks workflows to announce themselves; who is closed by now is passed over. */

@@ -3,13 +3,14 @@
 
 import { roleRepository } from '../src/domain/config.js';
 import { PACKETS_REF } from '../src/domain/ids.js';
-import type { Packet } from '../src/domain/packet.js';
 import { agentActivities } from './agent.js';
-import { deliveryActivities, Outbox } from './delivery.js';
+import { deliveryActivities } from './delivery.js';
 import type { Host } from './host.js';
 import { landingActivities } from './landing.js';
 import { Leases } from './leases.js';
+import { Outbox } from './outbox.js';
 import { PacketKeeper } from './packets.js';
+import { type PacketInput, reportActivities } from './reports.js';
 
 export function activitiesFor(host: Host) {
   const outbox = new Outbox(host);
@@ -19,16 +20,13 @@ export function activitiesFor(host: Host) {
   );
   const record = {
     /** Keeps a change packet on the shared repository. */
-    keepPacket: (input: {
-      repository?: string;
-      role?: string;
-      packet: Packet;
-      ifAbsent?: boolean;
-    }): Promise<void> => packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
+    keepPacket: (input: PacketInput): Promise<void> =>
+      packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
   };
+  const { runAgent } = agentActivities(host, outbox, new Leases(outbox));
   return {
     outbox,
-    task: { tell, requestCancel, ...record, ...agentActivities(host, outbox, new Leases(outbox)) },
+    task: { requestCancel, ...record, ...reportActivities(host, outbox, { runAgent, ...record }) },
     control: { tell, deliver, survey, lookUp, ...record, ...landingActivities(host) },
   };
 }

@@ -19,6 +19,9 @@ import { commitTree } from './trees.js';
 /** The remote may refuse the same push so often before that is taken for an answer (a hook, a protected branch). */
 const REFUSALS = 3;
 
+/** Quick landings are told of together; after so many milliseconds no other is begun, for somebody waits for the first. */
+const BATCH_MS = 500;
+
 export interface LandInput {
   role: string;
   orders: LandingOrder[];
@@ -44,7 +47,10 @@ export function landingActivities(host: Host) {
       await moveLedgerAlone(mirror, { kind: 'taken-over', reason: 'the writer starts a new life' });
     },
 
-    /** Lands the orders one after the other; results in their order. A role with a deploy gets one at a time. */
+    /**
+     * Lands the orders one after the other, as many as go quickly; results in their order. A role with a deploy gets
+     * one at a time.
+     */
     land: (input: LandInput): Promise<Landed[]> => landAll(host, input),
 
     /** Withdraws a landing by moving the ledger first; tells if it had landed already. */
@@ -91,8 +97,10 @@ async function landAll(host: Host, input: LandInput): Promise<Landed[]> {
     const results: Landed[] = [];
     // With a deploy the next one may only be pushed when this one is settled.
     const one = host.config.roles[input.role]?.deploy !== undefined;
+    const started = performance.now();
     for (const order of one ? input.orders.slice(0, 1) : input.orders) {
       if (Context.current().cancellationSignal.aborted) break;
+      if (performance.now() - started > BATCH_MS && results.length > 0) break;
       results.push(await landOne(host, mirror, input.role, order));
     }
     return results;

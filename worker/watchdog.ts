@@ -2,16 +2,20 @@
 // that was terminated is started again; a task or writer that was closed behind the coordinator's back is reported.
 
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
-import { coordinatorStart, runningIds } from '../activities/delivery.js';
+import { runningStates } from '../activities/delivery.js';
+import { coordinatorStart } from '../activities/outbox.js';
 import type { Config } from '../src/domain/config.js';
 import { coordinatorId, QUERY, SIGNAL, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
+import type { LiveTask } from '../src/domain/views.js';
 
 const CHECK_MS = 3_000;
 /** A query of a workflow that is ended at that moment may never be answered. */
 const CALL_MS = 10_000;
 /** Asked to announce themselves in one sweep. */
 const MOST_INTRODUCED = 100;
+/** What still looks odd is asked about again after this. */
+const ASK_AGAIN_MS = 2 * 60_000;
 /** Every so many checks the live tasks are compared with Temporal's list. */
 const SWEEP_EVERY = 4;
 
@@ -19,6 +23,10 @@ export class Watchdog {
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
   private checks = 0;
+  /** Tasks whose state looked odd at the last sweep, with what was odd. */
+  private odd: ReadonlySet<string> = new Set();
+  /** When tasks were asked because of what was odd, by performance.now(). */
+  private readonly asked = new Map<string, number>();
 
   constructor(
     private readonly client: Client,
@@ -67,12 +75,9 @@ export class Watchdog {
   private async sweep(): Promise<void> {
     const { fleet } = this.config;
     const coordinator = this.client.workflow.getHandle(coordinatorId(fleet));
-    const live = await coordinator.query<{ task: string; life: string }[]>(QUERY.live);
-    const running = new Set(await runningIds(this.client, fleet));
-    await this.introduce(
-      live.map(({ task }) => taskWorkflowId(fleet, task)),
-      running,
-    );
+    const live = await coordinator.query<LiveTask[]>(QUERY.live);
+    const running = await runningStates(this.client, fleet);
+    await this.introduce(live, running);
     const gone: Message[] = [];
     for (const { task, life } of live) {
       const id = task.startsWith('writer:')
@@ -83,16 +88,29 @@ export class Watchdog {
     if (gone.length > 0) await this.tell(gone);
   }
 
-  /** Tasks that run though the coordinator does not know them, for no list had them yet when it started. */
-  private async introduce(known: string[], running: ReadonlySet<string>): Promise<void> {
-    const heard = new Set(known);
+  /**
+   * Asks tasks to say who they are: those that the coordinator does not know though they run, and those that show
+   * another state than it has on record, for a word may have been lost. Not the first time that this is seen, for
+   * words are on their way and the list lags behind.
+   */
+  private async introduce(
+    live: readonly LiveTask[],
+    running: ReadonlyMap<string, string | undefined>,
+  ): Promise<void> {
     const tasks = taskWorkflowId(this.config.fleet, '');
-    const unknown = [...running]
-      .filter((id) => id.startsWith(tasks) && !heard.has(id))
-      .slice(0, MOST_INTRODUCED);
-    for (const id of unknown) {
+    const known = new Map(live.map(({ task, state }) => [taskWorkflowId(this.config.fleet, task), state]));
+    const odd = [...running]
+      .filter(([id, shown]) => id.startsWith(tasks) && known.get(id) !== shown)
+      .map(([id, shown]) => `${id} ${shown} ${known.get(id)}`);
+    const recently = (one: string) =>
+      performance.now() - (this.asked.get(one) ?? -ASK_AGAIN_MS) < ASK_AGAIN_MS;
+    const still = odd.filter((one) => this.odd.has(one) && !recently(one)).slice(0, MOST_INTRODUCED);
+    for (const one of this.asked.keys()) if (!recently(one)) this.asked.delete(one);
+    this.odd = new Set(odd);
+    for (const one of still) {
+      this.asked.set(one, performance.now());
       await this.client.workflow
-        .getHandle(id)
+        .getHandle(one.slice(0, one.indexOf(' ')))
         .signal(SIGNAL.announce)
         .catch(() => undefined);
     }

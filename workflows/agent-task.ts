@@ -16,13 +16,12 @@ import {
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
-  sleep,
   TimeoutFailure,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { AgentRun } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
+import type { AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence } from '../src/domain/fence.js';
 import { SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName, taskNameIn } from '../src/domain/ids.js';
 import type {
@@ -34,7 +33,7 @@ import type {
   TaskFacts,
   TaskReport,
 } from '../src/domain/messages.js';
-import type { AttemptRecord, Packet } from '../src/domain/packet.js';
+import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js';
 import { type Task, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';
 import { explain } from '../src/domain/reasons.js';
@@ -51,6 +50,7 @@ export interface CarriedTask {
   standing?: Standing;
   epoch?: number;
   shown: string;
+  kept?: boolean;
 }
 
 export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
@@ -59,13 +59,11 @@ export const cancelSignal = defineSignal<[{ reason?: string; by?: string }]>(SIG
 export const blockSignal = defineSignal<[{ on: string; until?: string; by?: string }]>(SIGNAL.block);
 export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
 
-/** A live task says again who it is, should every other word have been lost. */
-const ANNOUNCE_EVERY = '10 minutes';
 const HISTORY_LIMIT = 2_000;
 /** Upstreams that may be added to one task while it is live. */
 const MOST_BLOCKERS = 100;
 
-const { tell, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
+const { report, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
   startToCloseTimeout: '30s',
   localRetryThreshold: '1m',
   retry: { initialInterval: '200ms', maximumInterval: '20s' },
@@ -108,12 +106,12 @@ function factsOf(task: Task, plan: string): TaskFacts {
 }
 
 class TaskRun {
-  private readonly id: string;
+  readonly id: string;
+  readonly life: string;
   private readonly plan: { id: string; size?: number };
   /** As submitted; `facts` has what was found since as well. */
   private readonly submitted: TaskFacts;
   private blockers: Edge[];
-  private readonly life: string;
   private number: number;
   private report: CarriedTask['report'];
   private attempts: AttemptRecord[];
@@ -121,12 +119,14 @@ class TaskRun {
   /** The newest coordinator heard of. */
   private epoch: number | undefined;
   private shown: string;
+  /** The packet of the outcome is kept already. */
+  private kept: boolean;
   /** Temporal itself was asked to cancel this workflow. */
   private cancelRequested = false;
   /** Something to tell the coordinator. */
   private owed = true;
-  /** The standing has been acted upon. */
-  private heeded = 0;
+  /** The standing that has been acted upon. */
+  private heeded: Standing | undefined;
 
   constructor(
     private readonly raw: unknown,
@@ -146,25 +146,18 @@ class TaskRun {
     this.attempts = carried?.attempts ?? [];
     this.standing = carried?.standing;
     this.epoch = carried?.epoch;
-    this.shown = carried?.shown ?? '';
+    this.shown = carried?.shown ?? shownAtStart();
+    this.kept = carried?.kept ?? false;
     this.listen();
   }
 
-  private get facts(): TaskFacts {
+  get facts(): TaskFacts {
     const { submitted, blockers } = this;
     return { ...submitted, after: [...submitted.after, ...blockers] };
   }
 
   private listen(): void {
-    setHandler(standingSignal, (standing) => {
-      const known = this.standing;
-      if (standing.life !== this.life || standing.epoch < (this.epoch ?? 0)) return;
-      if (known && standing.epoch === known.epoch && standing.number <= known.number) return;
-      this.epoch = standing.epoch;
-      this.standing = standing;
-      const { refused } = standing;
-      if (refused) this.blockers = this.blockers.filter((edge) => !refused.includes(edge.task));
-    });
+    setHandler(standingSignal, (standing) => this.hear(standing));
     setHandler(blockSignal, (request) => this.addBlocker(request));
     // What an earlier coordinator still has on its way is void once this is answered: the next one goes by the answer.
     setHandler(announceSignal, (epoch) => {
@@ -187,6 +180,16 @@ class TaskRun {
         ...(standing ? { why: explain(standing.decision.code, standing.decision.evidence) } : {}),
       };
     });
+  }
+
+  private hear(standing: Standing): void {
+    const known = this.standing;
+    if (standing.life !== this.life || standing.epoch < (this.epoch ?? 0)) return;
+    if (known && standing.epoch === known.epoch && standing.number <= known.number) return;
+    this.epoch = standing.epoch;
+    this.standing = standing;
+    const { refused } = standing;
+    if (refused) this.blockers = this.blockers.filter((edge) => !refused.includes(edge.task));
   }
 
   cancelledInTemporal(): void {
@@ -212,23 +215,14 @@ class TaskRun {
     this.owed = true;
   }
 
-  /** One timer at a time, for as long as the workflow lives: a wait of its own for each message would cost events. */
-  private async announceAgain(): Promise<void> {
-    for (;;) {
-      await sleep(ANNOUNCE_EVERY, { summary: 'announce again, should every other word have been lost' });
-      this.owed = true;
-    }
-  }
-
   async toTheEnd(): Promise<Outcome> {
-    void this.announceAgain();
     for (;;) {
       this.show();
       const { standing } = this;
       if (this.owed) {
         await this.announce();
-      } else if (standing && standing.number !== this.heeded) {
-        this.heeded = standing.number;
+      } else if (standing && this.hasNews()) {
+        this.heeded = standing;
         if (standing.outcome) return await this.end(standing, standing.outcome);
         await this.heed(standing);
       } else {
@@ -240,15 +234,25 @@ class TaskRun {
   }
 
   private hasNews(): boolean {
-    return this.standing !== undefined && this.standing.number !== this.heeded;
+    return this.standing !== undefined && this.standing !== this.heeded;
   }
 
   private async announce(): Promise<void> {
     this.owed = false;
+    const { at } = this.report;
+    // Worth waiting for, unless the answer is that the plan has to arrive first.
+    const asks = at === 'stopped' || (this.number === 0 && (this.plan.size ?? 1) === 1);
+    const gap = this.standing?.gap;
+    const said = { report: this.nextReport(), asks, ...(gap === undefined ? {} : { gap }) };
+    const { standing } = await report(said);
+    if (standing) this.hear(standing);
+  }
+
+  private nextReport(): TaskReport {
     this.number += 1;
     const { id, life, number, plan, facts, epoch } = this;
     const heard = epoch === undefined ? {} : { epoch };
-    await tell({ kind: 'task', id, life, number, plan, facts, ...heard, ...this.report });
+    return { kind: 'task', id, life, number, plan, facts, ...heard, ...this.report };
   }
 
   private async heed(standing: Standing): Promise<void> {
@@ -280,11 +284,16 @@ class TaskRun {
     this.report = { attempt, at: 'running', fence, ...(cancel ? { cancel } : {}) };
     this.show();
     const scope = new CancellationScope();
-    let over: AgentRun | undefined;
+    let over: AttemptEnd | undefined;
     const started = new Date().toISOString();
+    const last = this.nextReport();
     void scope
-      .run(() => this.runAgent(attempt, fence, lease ?? 0))
-      .catch((error: unknown) => ({ result: resultOf(error), record: { attempt, fence, started } }))
+      .run(() => this.runAgent(last, fence, lease ?? 0))
+      .catch((error: unknown) => ({
+        result: resultOf(error),
+        record: { attempt, fence, started },
+        told: false,
+      }))
       .then((run) => {
         over = run;
       });
@@ -293,17 +302,22 @@ class TaskRun {
       if (over) break;
       if (this.owed) await this.announce();
       if (!this.hasNews()) continue;
-      this.heeded = this.standing?.number ?? 0;
+      this.heeded = this.standing;
       if (this.standing && isOver(this.standing, fence)) scope.cancel();
       this.show();
     }
-    const { result, record } = over as AgentRun;
+    const { result, record, told, standing: answer, kept } = over as AttemptEnd;
     this.attempts.push({ ...record, result });
     this.report = { ...this.report, at: 'stopped', result };
-    this.owed = true;
+    // What was said meanwhile under a later number has hidden what the worker said.
+    if (!told || this.number !== last.number) this.owed = true;
+    if (!answer) return;
+    this.hear(answer);
+    this.kept = kept === true && answer === this.standing;
   }
 
-  private runAgent(attempt: number, fence: Fence, lease: number): Promise<AgentRun> {
+  private runAgent(last: TaskReport, fence: Fence, lease: number): Promise<AttemptEnd> {
+    const { attempt } = last;
     const { task } = this.input;
     const { title, prompt, agent, role, repository, writes, env, timeout } = task;
     const { uses } = this.facts;
@@ -320,32 +334,19 @@ class TaskRun {
       cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
       summary: `attempt ${attempt} of ${this.id}`,
     });
-    return runAgent({ task: this.id, prompt, writes, env, attempt, fence, lease, ...optional });
+    const said = { report: last, earlier: this.attempts };
+    return runAgent({ task: this.id, prompt, writes, env, attempt, fence, lease, ...said, ...optional });
   }
 
   private async end(standing: Standing, outcome: Outcome): Promise<Outcome> {
     this.show();
-    const { title, prompt, agent, role, repository, issue, writes, reads } = this.input.task;
-    const optional = Object.fromEntries(
-      Object.entries({ title, prompt, agent, role, issue, uses: this.facts.uses }).filter(
-        ([, value]) => value !== undefined,
-      ),
-    );
-    const packet: Packet = {
-      version: 1,
-      task: this.id,
-      fleet: this.input.fleet,
-      life: this.life,
-      writes,
-      reads,
-      after: this.facts.after,
-      outcome,
-      attempts: this.attempts,
-      decisions: standing.story ?? [standing.decision],
-      beside: standing.beside ?? [],
-      ...optional,
-    };
-    await keepPacket({ packet, ...(role ? { role } : {}), ...(repository ? { repository } : {}) });
+    const { role, repository } = this.facts;
+    if (!this.kept) {
+      const { fleet, task } = this.input;
+      const draft = draftOf(this, { fleet, prompt: task.prompt, attempts: this.attempts });
+      const packet = packetWith(draft, standing, outcome);
+      await keepPacket({ packet, ...(role ? { role } : {}), ...(repository ? { repository } : {}) });
+    }
     if (outcome.kind === 'failed') {
       throw ApplicationFailure.create({
         type: outcome.code,
@@ -366,13 +367,14 @@ class TaskRun {
   }
 
   private async continueAsNew(): Promise<void> {
-    const { life, number, report, attempts, blockers, standing, epoch, shown } = this;
+    const { life, number, report, attempts, blockers, standing, epoch, shown, kept } = this;
     await continueAsNew<typeof agentTask>(this.raw, {
       life,
       number,
       report,
       attempts,
       shown,
+      kept,
       ...(blockers.length > 0 ? { blockers } : {}),
       ...(standing ? { standing } : {}),
       ...(epoch === undefined ? {} : { epoch }),
@@ -387,16 +389,18 @@ class TaskRun {
     const evidence = standing?.decision.evidence ?? {};
     const holder = state === 'held' ? (evidence.holder ?? evidence.upstream ?? '') : '';
     const shown = [state, reason, holder].join(' ');
-    if (shown === this.shown) return;
-    const first = this.shown === '';
+    if (shown !== this.shown) this.showInList(state, reason, holder);
     this.shown = shown;
+    setCurrentDetails(this.details(state, reason));
+  }
+
+  private showInList(state: string, reason: string, holder: string): void {
     upsertSearchAttributes({
-      ...(first ? { [SEARCH.fleet]: [this.input.fleet], [SEARCH.plan]: [this.plan.id] } : {}),
+      ...(this.shown === '' ? { [SEARCH.fleet]: [this.input.fleet], [SEARCH.plan]: [this.plan.id] } : {}),
       [SEARCH.state]: [state],
       [SEARCH.reason]: [reason],
       [SEARCH.holder]: holder ? [holder] : [],
     });
-    setCurrentDetails(this.details(state, reason));
   }
 
   private details(state: string, reason: string): string {
@@ -440,6 +444,14 @@ const isOver = ({ phase, fence: current }: Standing, fence: Fence): boolean =>
   phase === 'stopping' ||
   phase === 'ended' ||
   (phase === 'running' && current !== undefined && compareFences(current, fence) > 0);
+
+/** Who submits may have said already what the list of workflows shows of a task that has just come. */
+function shownAtStart(): string {
+  const { searchAttributes } = workflowInfo();
+  const [state] = searchAttributes[SEARCH.state] ?? [];
+  const [reason] = searchAttributes[SEARCH.reason] ?? [];
+  return searchAttributes[SEARCH.fleet] && searchAttributes[SEARCH.plan] ? `${state} ${reason} ` : '';
+}
 
 function stateOf(standing: Standing | undefined, report: CarriedTask['report']): string {
   if (standing?.outcome) return standing.outcome.kind;

@@ -20,9 +20,11 @@ import type { Rules } from '../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
 import { QUERY, SIGNAL } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
+import { LEAST_GAP, Pace } from '../src/domain/pace.js';
 import { parsePattern } from '../src/domain/paths.js';
 import { type CarriedState, carry, freshState, restore, type State } from '../src/domain/state.js';
 import {
+  type LiveTask,
   liveTasks,
   type Overview,
   overview,
@@ -37,6 +39,8 @@ export interface CoordinatorInput {
   rules: Rules;
   carried?: CarriedState;
   inbox?: Event[];
+  /** See Pace. */
+  gap?: number;
   /** For tests: continue as new after so many events of history rather than when Temporal suggests it. */
   historyLimit?: number;
 }
@@ -44,7 +48,7 @@ export interface CoordinatorInput {
 export const tell = defineSignal<[Message[]]>(SIGNAL.tell);
 export const issue = defineSignal<[{ key: string; state: string }]>(SIGNAL.issue);
 export const overviewQuery = defineQuery<Overview>(QUERY.overview);
-export const liveQuery = defineQuery<{ task: string; life: string }[]>(QUERY.live);
+export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
 
 const { deliver, survey, lookUp, keepPacket } = proxyLocalActivities<ControlActivities>({
@@ -53,8 +57,12 @@ const { deliver, survey, lookUp, keepPacket } = proxyLocalActivities<ControlActi
   retry: { initialInterval: '200ms', maximumInterval: '20s' },
 });
 
-/** Standings whose only news is another holder of the same path wait this long and travel together. */
+/** Tasks are told of a hold this long after it began, together, and the others of them after as long again. */
 const LAZY_MS = 5_000;
+/** So many at once: it is for people who look at the list, and must not hold up those that can run. */
+const LAZY_BATCH = 25;
+/** And so many while more events than that come in the same time: a hold is outdated then before it is read. */
+const LAZY_BUSY = { events: 50, batch: 1 };
 /** A listing may lag behind: a second one follows the first after this. */
 const SURVEY_AGAIN_MS = 2_000;
 /** What Temporal does not know yet is asked again after this. */
@@ -68,11 +76,14 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   const now = () => Date.now();
   const state = input.carried ? restore(input.carried) : freshState(input.rules, now());
   const inbox: Event[] = [...(input.inbox ?? [])];
+  const pace = new Pace(now(), input.gap);
   let issueNumber = now();
   setHandler(tell, (messages) => {
+    pace.count();
     for (const message of Array.isArray(messages) ? messages : []) inbox.push(message);
   });
   setHandler(issue, (change) => {
+    pace.count();
     issueNumber = Math.max(issueNumber + 1, now());
     if (typeof change?.key === 'string' && typeof change.state === 'string') {
       inbox.push({ kind: 'issue', key: change.key, state: change.state, number: issueNumber });
@@ -91,10 +102,32 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   let surveys = 0;
   let surveyAt = state.recovery && !state.recovery.surveyed ? 0 : Number.POSITIVE_INFINITY;
   let lazyAt = Number.POSITIVE_INFINITY;
+  let eventsAtLazy = 0;
+  let events = 0;
   let lookUpAt = 0;
 
+  const nextRun = async (more: Partial<CoordinatorInput>) => {
+    const { historyLimit } = input;
+    await continueAsNew<typeof coordinator>({
+      rules: state.rules,
+      inbox,
+      gap: pace.gap,
+      ...more,
+      ...(historyLimit === undefined ? {} : { historyLimit }),
+    });
+  };
+  // True in a workflow task that has only just begun.
+  let fresh = false;
+
   for (;;) {
+    pace.adjust(now());
+    events += inbox.length;
     feed(state, inbox, now());
+    const { continueAsNewSuggested, historyLength } = workflowInfo();
+    // A signal that comes while the workflow task lasts thwarts it: so before anything that takes time.
+    if (fresh && (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)))
+      await nextRun({ carried: carry(state) });
+    fresh = false;
     if (now() >= surveyAt) {
       surveys += 1;
       const { live, before } = await survey(state.epoch);
@@ -102,14 +135,21 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
       feed(state, [{ kind: 'surveyed', live, last, before }], now());
     }
-    if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) lazyAt = now() + LAZY_MS;
+    if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) {
+      lazyAt = now() + LAZY_MS;
+      eventsAtLazy = events;
+    }
     if (now() >= lazyAt) {
-      for (const id of state.due.lazy) state.due.standings.add(id);
-      state.due.lazy.clear();
+      const most = events - eventsAtLazy > LAZY_BUSY.events ? LAZY_BUSY.batch : LAZY_BATCH;
+      for (const id of [...state.due.lazy].slice(0, most)) {
+        state.due.lazy.delete(id);
+        state.due.standings.add(id);
+      }
       lazyAt = Number.POSITIVE_INFINITY;
     }
     if (hasDue(state)) {
-      await flush(state, inbox);
+      // What was decided and said since then is forgotten: as little is known as after a loss of all state.
+      if (await flush(state, inbox, pace.gap)) await nextRun({});
       continue;
     }
     if (state.due.lookups.size > 0 && now() >= lookUpAt) {
@@ -125,22 +165,13 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
           inbox.push({ kind: 'found', ...found });
         });
     }
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    if (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)) {
-      const { historyLimit } = input;
-      await continueAsNew<typeof coordinator>({
-        rules: state.rules,
-        carried: carry(state),
-        inbox,
-        ...(historyLimit === undefined ? {} : { historyLimit }),
-      });
-    }
     setCurrentDetails(details(state));
     const times = [nextDeadline(state) ?? Number.POSITIVE_INFINITY, surveyAt, lazyAt];
     if (state.due.lookups.size > 0) times.push(lookUpAt);
     alarm.setFor(Math.min(...times), now());
     await condition(() => inbox.length > 0 || alarm.rang);
     alarm.rang = false;
+    fresh = true;
   }
 }
 
@@ -192,13 +223,16 @@ const hasDue = ({ due, recovery }: State): boolean =>
   due.packets.size > 0 ||
   (due.orders.size > 0 && recovery === undefined);
 
-/** Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. */
-async function flush(state: State, inbox: Event[]): Promise<void> {
+/**
+ * Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. True when
+ * nothing was sent because this coordinator was reset to an earlier point of its history.
+ */
+async function flush(state: State, inbox: Event[], gap: number): Promise<boolean> {
   const ids = [...state.due.standings].slice(0, BATCH);
   const standings = ids.flatMap((id) => {
     state.due.standings.delete(id);
     const standing = standingOf(state, id);
-    return standing ? [{ task: id, standing }] : [];
+    return standing ? [{ task: id, standing: gap > LEAST_GAP ? { ...standing, gap } : standing }] : [];
   });
   const roles = state.recovery ? [] : [...state.due.orders];
   const orders = roles.map((role) => ({ role, orders: takeOrders(state, role) }));
@@ -209,7 +243,9 @@ async function flush(state: State, inbox: Event[]): Promise<void> {
   for (const id of asked) state.due.announcements.delete(id);
   if (standings.length > 0 || orders.length > 0 || asked.length > 0) {
     try {
-      const { gone } = await deliver({ standings, orders, asked, epoch: state.epoch });
+      const began = workflowInfo().originalExecutionRunId;
+      const { gone, reset } = await deliver({ standings, orders, asked, epoch: state.epoch, began, gap });
+      if (reset) return true;
       for (const { task, life } of gone) inbox.push({ kind: 'gone', task, life });
     } catch (error) {
       log.error(`a delivery failed and is repeated: ${String(error)}`);
@@ -225,6 +261,7 @@ async function flush(state: State, inbox: Event[]): Promise<void> {
       log.error(`the packet of ${packet.task} could not be kept: ${String(error)}`),
     );
   }
+  return false;
 }
 
 /** What was found is no longer looked for; plans are looked up until they are complete. */

@@ -5,6 +5,7 @@ import {
   type Client,
   isGrpcServiceError,
   QueryNotRegisteredError,
+  ServiceError,
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionStatusName,
   WorkflowNotFoundError,
@@ -49,6 +50,8 @@ export class NoWorker extends NoAnswer {
 
 /** How many tasks are started at once: a burst of thousands would starve those that run. */
 const SUBMIT_PARALLEL = 20;
+/** So many names are asked for one by one. */
+const FEW = 20;
 const POLL_MS = 250;
 /** Temporal's number for the queue of workflows, which queries take too. */
 const WORKFLOW_QUEUE = 1;
@@ -116,6 +119,10 @@ export class FleetClient {
 
   /** Throws Refused when one of the tasks, by its full name, was submitted before. */
   async refuseKnown(names: string[]): Promise<void> {
+    // One look at the list tells of a new plan. The list may lag behind: then the start itself is refused.
+    const plans = new Set(names.map((name) => name.slice(0, name.indexOf('/') + 1)));
+    const news = await Promise.all([...plans].map((plan) => this.isNew(plan)));
+    if (names.length > FEW && news.every(Boolean)) return;
     const known: string[] = [];
     await eachInParallel(names, SUBMIT_PARALLEL, async (name) => {
       const found = await this.describe(name);
@@ -129,20 +136,38 @@ export class FleetClient {
     );
   }
 
+  private async isNew(planPrefix: string): Promise<boolean> {
+    const query = `WorkflowId STARTS_WITH "${taskWorkflowId(this.fleet, planPrefix)}"`;
+    return (await this.client.workflow.count(query)).count === 0;
+  }
+
   private async start(
     id: string,
     input: z.input<typeof TaskInput>,
     reuse: 'REJECT_DUPLICATE' | 'ALLOW_DUPLICATE' = 'REJECT_DUPLICATE',
   ): Promise<void> {
     const { title, prompt } = input.task;
-    await this.client.workflow.start(WORKFLOW.task, {
+    const shown = {
+      [SEARCH.fleet]: [this.fleet],
+      [SEARCH.plan]: [input.plan?.id ?? SINGLE],
+      [SEARCH.state]: ['held'],
+      [SEARCH.reason]: ['SUBMITTED'],
+    };
+    const options = {
       workflowId: taskWorkflowId(this.fleet, id),
       taskQueue: taskQueue(this.fleet),
       args: [input],
       workflowIdReusePolicy: reuse,
       staticSummary: (title ?? firstLine(prompt)).slice(0, 150),
       staticDetails: `Task **${id}** of fleet ${this.fleet}\n\n${prompt.slice(0, 4_000)}`,
-    });
+    };
+    try {
+      // Said here it costs the task no event of its own.
+      await this.client.workflow.start(WORKFLOW.task, { ...options, searchAttributes: shown });
+    } catch (error) {
+      if (!lacksSearchAttributes(error)) throw error;
+      await this.client.workflow.start(WORKFLOW.task, options);
+    }
   }
 
   private coordinator() {
@@ -484,6 +509,12 @@ interface BlockRequest {
 
 const decoded = <T>(payload: { data?: Uint8Array | null } | undefined): T | undefined =>
   payload?.data ? (JSON.parse(Buffer.from(payload.data).toString('utf8')) as T) : undefined;
+
+/** No worker has registered them in this namespace yet: the task will say what they hold by itself. */
+const lacksSearchAttributes = (error: unknown): boolean =>
+  error instanceof ServiceError &&
+  isGrpcServiceError(error.cause) &&
+  /search attribute/i.test(error.cause.details);
 
 const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
 

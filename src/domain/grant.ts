@@ -72,9 +72,9 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     if (changed) state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
     lookUpUpstreams(state, task);
   }
-  const unheard = !state.due.standings.has(task.id) && !changed;
+  const unheard = !state.due.standings.has(task.id);
   const taken = record(state, task, 'hold', code, evidence, now);
-  // Another holder of the same path is no news that must travel at once.
+  // A hold changes nothing for the task: unless it has asked, it is told with others, should it last.
   if (unheard) {
     state.due.standings.delete(task.id);
     if (task.kind === 'task') state.due.lazy.add(task.id);

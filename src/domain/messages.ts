@@ -70,6 +70,8 @@ export interface TaskReport {
   number: number;
   /** The newest coordinator it has heard of: whatever an earlier one still says is ignored from then on. */
   epoch?: number;
+  /** It waits for the answer: the standing is said at once, be it a hold. */
+  asks?: boolean;
   plan: PlanRef;
   facts: TaskFacts;
   /** The attempt it waits for, runs or has ended. */
@@ -117,6 +119,8 @@ export interface Standing {
   /** With the outcome: every decision that was kept, oldest first, and what ran beside. */
   story?: Decision[];
   beside?: Evidence['beside'];
+  /** Milliseconds that a worker should wait between two signals to the coordinator under load. */
+  gap?: number;
 }
 
 export interface LandingOrder {

@@ -3,7 +3,7 @@
 
 import { formatDuration } from './durations.js';
 import type { Fence } from './fence.js';
-import type { AttemptResult, Decision, Edge, Outcome } from './messages.js';
+import type { AttemptResult, Decision, Edge, Outcome, Standing, TaskReport } from './messages.js';
 import { type Beside, explain } from './reasons.js';
 import { type Use, useText } from './resources.js';
 
@@ -50,6 +50,38 @@ export interface Packet {
   decisions: Decision[];
   beside: Beside[];
 }
+
+/** What the task itself knows of its packet. */
+export type PacketDraft = Omit<Packet, 'outcome' | 'decisions' | 'beside'>;
+
+export function draftOf(
+  report: Pick<TaskReport, 'id' | 'life' | 'facts'>,
+  more: { fleet: string; prompt: string; attempts: AttemptRecord[] },
+): PacketDraft {
+  const { title, agent, role, issue, uses, writes, reads, after } = report.facts;
+  return {
+    version: 1,
+    task: report.id,
+    life: report.life,
+    writes,
+    reads,
+    after,
+    ...more,
+    ...(title ? { title } : {}),
+    ...(agent ? { agent } : {}),
+    ...(role ? { role } : {}),
+    ...(issue ? { issue } : {}),
+    ...(uses ? { uses } : {}),
+  };
+}
+
+/** The packet of a task that was told its outcome. */
+export const packetWith = (draft: PacketDraft, standing: Standing, outcome: Outcome): Packet => ({
+  ...draft,
+  outcome,
+  decisions: standing.story ?? [standing.decision],
+  beside: standing.beside ?? [],
+});
 
 /** Where a packet is kept in the tree of the packets ref. */
 export const packetPath = (task: string, life: string): string => `${task}/${life}.json`;

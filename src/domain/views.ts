@@ -253,11 +253,18 @@ export function packetOf(state: State, id: string): Packet | undefined {
   };
 }
 
+export interface LiveTask {
+  task: string;
+  life: string;
+  /** What the task should say of its state; of writers nothing. */
+  state?: string;
+}
+
 /** Tasks, and writers with landings to do (`writer:role`), whose workflows ought to be alive. */
-export function liveTasks(state: State): { task: string; life: string }[] {
+export function liveTasks(state: State): LiveTask[] {
   const tasks = [...state.tasks.values()]
     .filter((task) => task.kind === 'task' && task.phase !== 'ended' && !task.gone)
-    .map(({ id, life }) => ({ task: id, life }));
+    .map(({ id, life, phase }) => ({ task: id, life, state: phase === 'backoff' ? 'held' : phase }));
   const writers = [...state.landing.keys()].map((role) => ({ task: `writer:${role}`, life: '' }));
   return [...tasks, ...writers];
 }

@@ -482,6 +482,8 @@ export class Fleet {
       life,
       number: ++task.number,
       ...(epoch === undefined ? {} : { epoch }),
+      // As the workflow does: not for a plan that has to arrive first.
+      ...(at === 'stopped' || (task.number === 1 && size < 2) ? { asks: true } : {}),
       plan,
       facts,
       attempt,

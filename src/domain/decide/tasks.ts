@@ -25,13 +25,17 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
     return [...supersede(state, known, now), ...arrive(state, report, known, now)];
   }
   if (!known) return arrive(state, report, undefined, now);
-  if (report.number <= known.seen) return [];
+  if (report.number <= known.seen) {
+    // Said once more, for the answer to the first was lost; or overtaken, and somebody waits all the same.
+    if (report.asks) state.due.standings.add(known.id);
+    return [];
+  }
   known.seen = report.number;
   heard(state, report.id);
   const learnt = learnEdges(state, known, report.facts.after, now);
   const taken = [...learnt, ...follow(state, known, report, now)];
   // Whoever says nothing new may have missed what was said: say it once more.
-  if (taken.length === 0) state.due.standings.add(known.id);
+  if (taken.length === 0 || report.asks) state.due.standings.add(known.id);
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
 }
 
@@ -79,5 +83,6 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
     ...learnEdges(state, task, report.facts.after, now),
     ...follow(state, task, report, now),
   ];
+  if (report.asks) state.due.standings.add(task.id);
   return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;
 }

@@ -1,0 +1,204 @@
+// A Temporal server, a fleet on it whose agents and writers do nothing, and bare workflows beside it. Workflows,
+// coordinator, outbox, delivery and watchdog are the real ones; git and agents, which would hide what they cost, are not.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Client, Connection } from '@temporalio/client';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { AgentInput, AgentRun } from '../../activities/agent.js';
+import { deliveryActivities } from '../../activities/delivery.js';
+import type { Activities } from '../../activities/index.js';
+import { Outbox } from '../../activities/outbox.js';
+import { reportActivities } from '../../activities/reports.js';
+import { FleetClient } from '../../src/client/fleet-client.js';
+import { Config, rulesOf } from '../../src/domain/config.js';
+import { coordinatorId, WORKFLOW } from '../../src/domain/ids.js';
+import { serveQueues } from '../../worker/queues.js';
+import { registerSearchAttributes } from '../../worker/search-attributes.js';
+import { startTemporalServer, type TemporalServer } from '../../worker/temporal-server.js';
+import { Watchdog } from '../../worker/watchdog.js';
+import { builtBundle } from '../../worker/worker.js';
+
+/** By the clock of this process, in milliseconds. */
+export interface Stretch {
+  name: string;
+  from: number;
+  to: number;
+}
+
+export interface BareActivities {
+  step(name: string): Promise<void>;
+}
+
+export const BARE_QUEUE = 'bare';
+
+export class World {
+  private readonly closers: (() => Promise<void>)[] = [];
+  private fleets = 0;
+
+  private constructor(
+    readonly server: TemporalServer,
+    readonly client: Client,
+    private readonly native: NativeConnection,
+    private readonly dir: string,
+  ) {}
+
+  static async open(): Promise<World> {
+    Runtime.install({
+      logger: new DefaultLogger('ERROR'),
+      shutdownSignals: [],
+      telemetryOptions: { logging: { filter: 'ERROR' } },
+    });
+    const server = await startTemporalServer({ log: () => undefined });
+    const connection = await Connection.connect({ address: server.address });
+    const native = await NativeConnection.connect({ address: server.address });
+    await registerSearchAttributes(connection, server.namespace);
+    const dir = mkdtempSync(join(tmpdir(), 'signalbox-bench-'));
+    const client = new Client({ connection, namespace: server.namespace });
+    return new World(server, client, native, dir);
+  }
+
+  async close(): Promise<void> {
+    for (const closer of this.closers.splice(0).reverse()) await closer();
+    await this.native.close();
+    await this.client.connection.close();
+    await this.server.stop();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** A worker of bare workflows; `hands` activities at once. */
+  async serveBare(hands: number): Promise<Stretch[]> {
+    const stretches: Stretch[] = [];
+    const workflowsPath = fileURLToPath(new URL('./bare.js', import.meta.url));
+    const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') });
+    const codePath = join(this.dir, 'bare.js');
+    writeFileSync(codePath, code);
+    const activities: BareActivities = {
+      async step(name) {
+        const now = performance.now();
+        stretches.push({ name, from: now, to: now });
+      },
+    };
+    const worker = await Worker.create({
+      connection: this.native,
+      namespace: this.server.namespace,
+      taskQueue: BARE_QUEUE,
+      workflowBundle: { codePath },
+      activities: { ...activities },
+      maxConcurrentActivityTaskExecutions: hands,
+    });
+    const running = worker.run();
+    this.closers.push(async () => {
+      worker.shutdown();
+      await running;
+    });
+    return stretches;
+  }
+
+  /** A fleet of its own, served. */
+  async serveFleet(options: FleetOptions): Promise<IdleFleet> {
+    const config = Config.parse({
+      fleet: `bench${++this.fleets}`,
+      repositories: { app: { url: 'nowhere' } },
+      roles: { main: { resources: ['branch:app'] } },
+      agents: { idle: { command: ['true'] } },
+      ceiling: options.ceiling,
+    });
+    const fleet = new IdleFleet(this.client, config, options.agentMs ?? 0);
+    if (options.historyLimit !== undefined) await fleet.startCoordinator(options.historyLimit);
+    const queues = await serveQueues({
+      config,
+      connection: this.native,
+      namespace: this.server.namespace,
+      identity: `${process.pid}@${hostname()}`,
+      bundle: builtBundle(),
+      activities: fleet.activities,
+    });
+    await fleet.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
+    const watchdog = new Watchdog(this.client, config, () => undefined);
+    watchdog.start();
+    let stopped: Promise<void> | undefined;
+    fleet.stop = () => {
+      watchdog.stop();
+      stopped ??= queues.stop();
+      return stopped;
+    };
+    this.closers.push(fleet.stop);
+    return fleet;
+  }
+}
+
+export interface FleetOptions {
+  ceiling: number;
+  /** How long an agent takes. */
+  agentMs?: number;
+  /** See CoordinatorInput. */
+  historyLimit?: number;
+}
+
+export class IdleFleet {
+  readonly client: FleetClient;
+  readonly outbox: Outbox;
+  /** When each agent ran. */
+  readonly agents: Stretch[] = [];
+  readonly activities: Pick<Activities, 'task' | 'control'>;
+  stop: () => Promise<void> = async () => undefined;
+
+  constructor(
+    private readonly temporal: Client,
+    readonly config: Config,
+    private readonly agentMs: number,
+  ) {
+    this.client = new FleetClient(temporal, config);
+    const host = {
+      config,
+      client: temporal,
+      home: '',
+      mirrors: new Map(),
+      self: { pid: process.pid, started: '' },
+      log: () => undefined,
+    };
+    this.outbox = new Outbox(host);
+    const { tell, requestCancel, deliver, survey, lookUp } = deliveryActivities(
+      host,
+      this.outbox,
+      async () => [],
+    );
+    const keepPacket = async () => undefined;
+    const runAgent = (input: AgentInput) => this.runAgent(input);
+    const takeOver = async () => undefined;
+    const land: Activities['control']['land'] = async ({ orders }) =>
+      orders.map(({ id, commit }) => ({ id, kind: 'landed' as const, commit, entry: 1, behind: 0 }));
+    const withdraw: Activities['control']['withdraw'] = async ({ order: { id } }) => ({
+      id,
+      kind: 'withdrawn',
+    });
+    const deploy: Activities['control']['deploy'] = async () => ({ ok: true });
+    this.activities = {
+      task: { requestCancel, keepPacket, ...reportActivities(host, this.outbox, { runAgent, keepPacket }) },
+      control: { tell, deliver, survey, lookUp, keepPacket, takeOver, land, withdraw, deploy },
+    };
+  }
+
+  private async runAgent({ task, role, attempt, fence }: AgentInput): Promise<AgentRun> {
+    const stretch: Stretch = { name: task, from: performance.now(), to: 0 };
+    if (this.agentMs > 0) await new Promise((resolve) => setTimeout(resolve, this.agentMs));
+    const result: AgentRun['result'] = role
+      ? { kind: 'commits', dead: true, base: 'base', commit: `commit of ${task}`, ref: 'ref' }
+      : { kind: 'done', dead: true };
+    const record = { attempt, fence, started: new Date().toISOString(), result };
+    stretch.to = performance.now();
+    this.agents.push(stretch);
+    return { result, record };
+  }
+
+  async startCoordinator(historyLimit: number): Promise<void> {
+    await this.temporal.workflow.start(WORKFLOW.coordinator, {
+      workflowId: coordinatorId(this.config.fleet),
+      taskQueue: `signalbox-${this.config.fleet}-control`,
+      args: [{ rules: rulesOf(this.config), historyLimit }],
+    });
+  }
+}

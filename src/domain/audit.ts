@@ -55,7 +55,12 @@ function outcomes({ submitted, packets }: AuditInput): string[] {
 const sameLife = (a: Packet, b: Packet): boolean => a.task === b.task && a.life === b.life;
 
 /** With these decisions a task loses its claims before it ends. */
-const LOSES: ReadonlySet<string> = new Set(['CLAIM_EXPIRED', 'CLAIM_LOST', 'PIN_EXPIRED']);
+const LOSES: ReadonlySet<string> = new Set([
+  'CLAIM_EXPIRED',
+  'CLAIM_LOST',
+  'PIN_EXPIRED',
+  'EXTENSION_RETRIED',
+]);
 
 /** From a grant to the release, in sequence numbers of the coordinator: a claim that was lost or given up is granted anew. */
 function holdings(packet: Packet): [number, number][] {
@@ -72,6 +77,31 @@ function holdings(packet: Packet): [number, number][] {
   return from === undefined || !last ? spans : [...spans, [from, last.seq]];
 }
 
+/** Each claim while it was held, in sequence numbers: some come and go while the task runs. */
+function claimsHeld(packet: Packet): { pattern: Pattern; from: number; to: number }[] {
+  const present = new Map(
+    packet.writes.map((path) => [path, [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]]),
+  );
+  // Backwards, from what it claimed in the end.
+  const past: [string, number, number][] = [];
+  for (const { code, seq, evidence } of [...packet.decisions].reverse()) {
+    for (const path of evidence.paths ?? []) {
+      if (code === 'GIVEN_BACK') present.set(path, [Number.NEGATIVE_INFINITY, seq]);
+      if (code !== 'EXTENDED' && code !== 'EXTENSION_RETRIED') continue;
+      past.push([path, seq, present.get(path)?.[1] ?? seq]);
+      present.delete(path);
+    }
+  }
+  const spans = [...past, ...[...present].map(([path, [from = 0, to = 0]]) => [path, from, to] as const)];
+  return holdings(packet).flatMap(([granted, released]) =>
+    spans.map(([path, from, to]) => ({
+      pattern: parsePattern(path),
+      from: Math.max(from, granted),
+      to: Math.min(to, released),
+    })),
+  );
+}
+
 /** Sequence numbers start again with a coordinator that lost its state; only times compare across that. */
 function comparable(a: Packet, b: Packet): boolean {
   const epochs = new Set([...a.attempts, ...b.attempts].map((attempt) => attempt.fence.epoch));
@@ -82,7 +112,7 @@ function comparable(a: Packet, b: Packet): boolean {
 function exclusion({ packets, places }: AuditInput): string[] {
   const writers = packets
     .filter((packet) => packet.role && packet.attempts.length > 0)
-    .map((packet) => ({ packet, held: holdings(packet), patterns: packet.writes.map(parsePattern) }));
+    .map((packet) => ({ packet, held: claimsHeld(packet) }));
   const home = ({ role }: Packet) => places.roles[role ?? '']?.repository ?? places.defaultRepository;
   const meet = (one: Packet, x: Pattern, other: Packet, y: Pattern): boolean => {
     const place = x.repository ?? home(one);
@@ -92,9 +122,14 @@ function exclusion({ packets, places }: AuditInput): string[] {
   const found: string[] = [];
   for (const [i, a] of writers.entries()) {
     for (const b of writers.slice(i + 1)) {
-      if (!a.held.some((x) => b.held.some((y) => x[0] <= y[1] && y[0] <= x[1]))) continue;
       if (!comparable(a.packet, b.packet)) continue;
-      const clash = a.patterns.some((x) => b.patterns.some((y) => meet(a.packet, x, b.packet, y)));
+      const clash = a.held.some((x) =>
+        b.held.some(
+          (y) =>
+            Math.max(x.from, y.from) <= Math.min(x.to, y.to) &&
+            meet(a.packet, x.pattern, b.packet, y.pattern),
+        ),
+      );
       if (clash) found.push(`${a.packet.task} and ${b.packet.task} held overlapping claims at the same time`);
     }
   }

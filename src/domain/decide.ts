@@ -2,6 +2,7 @@
 // the same decisions. It updates the state it owns in place, returns the decisions it took, and notes in `state.due`
 // who has to be told. Its rules are in decide/, by who speaks; who may run now is in grant.ts.
 
+import { settleExtensions } from './decide/extend.js';
 import { onHand } from './decide/hands.js';
 import { onIssue } from './decide/issues.js';
 import { onGone } from './decide/lives.js';
@@ -24,7 +25,9 @@ export type Event =
   | { kind: 'tick' };
 
 export function decide(state: State, event: Event, now: number): Taken[] {
-  const taken = [...expire(state, now), ...apply(state, event, now), ...settle(state, now)];
+  const taken = [...expire(state, now), ...apply(state, event, now)];
+  do taken.push(...settleExtensions(state, now), ...settle(state, now));
+  while (state.toExtend.size > 0);
   forgetEnded(state);
   return taken;
 }

@@ -2,6 +2,7 @@
 // it waits for. Each rule gives undefined when it has nothing against it.
 
 import { openCircuit } from './circuits.js';
+import type { Pattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import { nextSlot, useRefused } from './resources.js';
 import { kindOf, type PlanRecord, patternsOf, runningOfKind, type State, type TaskRecord } from './state.js';
@@ -96,16 +97,19 @@ export function judgeGraph(state: State, task: TaskRecord): Verdict | undefined 
   return pending;
 }
 
+/** The first of the claims that lies in a repository the fleet does not have. */
+export function unknownRepository(state: State, patterns: readonly Pattern[]): Evidence | undefined {
+  const { repositories } = state.rules;
+  const foreign = patterns.find(({ repository }) => repository && !Object.hasOwn(repositories, repository));
+  return foreign && { path: foreign.text, repository: foreign.repository ?? '' };
+}
+
 function judgeClaims(state: State, task: TaskRecord): Verdict | undefined {
   if (task.holds) return undefined;
-  const { repositories } = state.rules;
   const patterns = patternsOf(state, task);
-  const foreign = patterns.find(({ repository }) => repository && !Object.hasOwn(repositories, repository));
+  const foreign = unknownRepository(state, patterns);
   if (foreign) {
-    const evidence = { path: foreign.text, repository: foreign.repository ?? '' };
-    return task.noWait
-      ? cancel('REPOSITORY_UNKNOWN', evidence)
-      : hold('REPOSITORY_UNKNOWN', 'rules', evidence);
+    return task.noWait ? cancel('REPOSITORY_UNKNOWN', foreign) : hold('REPOSITORY_UNKNOWN', 'rules', foreign);
   }
   const overlap = state.claims.firstOverlap(task.id, task.repository, patterns);
   if (!overlap) return undefined;

@@ -62,6 +62,15 @@ export interface CancelRequest {
   text?: string;
 }
 
+/** What a running task asks for: more paths. */
+export interface Extend {
+  /** Rises with each asking of a task's life. */
+  number: number;
+  paths: string[];
+  /** Wait for the paths rather than be refused. */
+  wait: boolean;
+}
+
 export interface TaskReport {
   kind: 'task';
   id: string;
@@ -80,6 +89,8 @@ export interface TaskReport {
   /** The grant it runs or ran under. */
   fence?: Fence;
   result?: AttemptResult;
+  /** Until it is answered. */
+  extend?: Extend;
   cancel?: CancelRequest;
 }
 
@@ -113,6 +124,12 @@ export interface Standing {
   fence?: Fence;
   /** Milliseconds. */
   lease?: number;
+  /** The answer to what the task asks for. With retry it is stopped, and starts again with all the paths. */
+  extension?: Pick<Extend, 'number'> & {
+    answer: 'waiting' | 'granted' | 'refused' | 'retry';
+    paths: string[];
+    evidence: Evidence;
+  };
   outcome?: Outcome;
   /** Upstreams that were to be added and would have closed a circle: the task gives them up. */
   refused?: string[];

@@ -10,6 +10,8 @@ export interface Evidence {
   held?: string;
   path?: string;
   repository?: string;
+  /** Claims that were added or given back. */
+  paths?: string[];
   upstream?: string;
   issue?: string;
   state?: string;
@@ -49,6 +51,7 @@ type Sentence = (e: Evidence) => string;
 
 const clock = (ms: number | undefined) => (typeof ms === 'number' ? new Date(ms).toISOString() : `${ms}`);
 const time = (ms: number | undefined) => (typeof ms === 'number' ? formatDuration(ms) : `${ms}`);
+const listed = (paths: string[] | undefined) => paths?.join(', ') ?? '';
 const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
 
 /** Why a task may go on: run, land. */
@@ -61,6 +64,8 @@ const ALLOW = {
     `${e.by ?? 'somebody'} found that it depends on ${e.upstream}: whatever has not begun yet waits until that has ${e.state}`,
   EDGE_REFUSED: (e) =>
     `it cannot wait for ${e.upstream} too, for then tasks would wait in a circle${because(e)}`,
+  EXTENDED: (e) => `its claims grew by ${listed(e.paths)}, which nobody else held`,
+  GIVEN_BACK: (e) => `it gave back ${listed(e.paths)} while it ran`,
 } satisfies Record<string, Sentence>;
 
 /** Why a task waits. */
@@ -82,6 +87,10 @@ const HOLD = {
   RESOURCE_REFUSED: (e) => `${e.resource} ${e.text}`,
   RATE_LIMITED: (e) =>
     `${e.resource} may be used ${e.rate}; the next slot was ${time(e.duration)} away${because(e)}`,
+  EXTENSION_REFUSED: (e) =>
+    `it asked for ${e.path}, which overlaps ${e.held}, held by ${e.holder}, and did not want to wait`,
+  EXTENSION_WAITS: (e) =>
+    `it asked for ${e.path}, which overlaps ${e.held}, held by ${e.holder}, and waits with its agent and its claims`,
   PIN_EXPIRED: (e) =>
     `no agent of it has run for ${time(e.within)}: its claims are released, and asked for again`,
   CIRCUIT_OPEN: (e) =>
@@ -105,6 +114,8 @@ const RETRY = {
   CLAIM_LOST: (e) => `after a restart of the coordinator ${e.path} turned out to be held by ${e.holder}`,
   LANDING_CONFLICT: (e) => `the branch moved under it${because(e)}`,
   LANDING_OVERDUE: (e) => `its landing did not come to an end within ${time(e.within)}`,
+  EXTENSION_RETRIED: (e) =>
+    `it asked for ${e.path}, held by ${e.holder}, whose end could wait for its own: its claims are released, its work is kept, and it starts again with all the paths`,
   OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
   LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,

@@ -6,7 +6,7 @@ import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
-import type { AttemptResult, Decision, Outcome, PlanRef, TaskFacts } from './messages.js';
+import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
 import { type Pattern, parsePattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import { ResourceIndex } from './resources.js';
@@ -63,6 +63,14 @@ export interface TaskRecord {
   /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
   stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
   result?: Extract<AttemptResult, { kind: 'commits' }>;
+  /** In phase running: the extension of its claims that it asks for, and what it was told. */
+  extension?: Extend & {
+    answer: 'waiting' | 'granted' | 'refused' | 'retry';
+    code?: ReasonCode;
+    evidence?: Evidence;
+    /** What it waits for: a watcher key. */
+    on?: string;
+  };
   /** In phase landing, before it is handed over: the upstream found meanwhile that it waits for. */
   blocked?: { code: 'LANDING_BLOCKED'; evidence: Evidence; since: number; unknown: boolean };
   /** Upstreams found meanwhile that would have closed a circle. */
@@ -181,6 +189,9 @@ export interface State
   blocked: Set<string>;
   /** Held tasks by what they wait for. */
   watchers: Map<string, Set<string>>;
+  /** Running tasks whose extension waits, by what it waits for, and those that have to be looked at again. */
+  extenders: Map<string, Set<string>>;
+  toExtend: Set<string>;
   /** Held tasks, and landings not handed over, that have to be looked at again. */
   ready: Set<string>;
   dependents: Map<string, Set<string>>;
@@ -274,6 +285,8 @@ export function restore(carried: CarriedState): State {
     landing: new Map(),
     blocked: new Set(),
     watchers: new Map(),
+    extenders: new Map(),
+    toExtend: new Set(),
     ready: new Set(),
     dependents: new Map(),
     byIssue: new Map(),
@@ -330,6 +343,7 @@ export function indexTask(state: State, task: TaskRecord): void {
     state.besideOpen.add(task.id);
   }
   if (task.phase === 'held') state.ready.add(task.id);
+  if (task.extension?.on) addTo(state.extenders, task.extension.on, task.id);
   const { deadlines } = state;
   if (task.leaseUntil !== undefined)
     deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });

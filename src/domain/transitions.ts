@@ -71,10 +71,23 @@ export const lastWord = (task: TaskRecord): Decision | undefined =>
 
 /** Moves every held task that waits for `key` to the tasks to be looked at again. */
 export function wake(state: State, key: string): void {
+  wakeExtenders(state, key);
   const ids = state.watchers.get(key);
   if (!ids) return;
   state.watchers.delete(key);
   for (const id of ids) state.ready.add(id);
+}
+
+/** Extensions that wait for `key` are looked at again. */
+export function wakeExtenders(state: State, key: string): void {
+  for (const id of state.extenders.get(key) ?? []) state.toExtend.add(id);
+}
+
+/** What it asked for while it ran is void. */
+export function forgetExtension(state: State, task: TaskRecord): void {
+  if (task.extension?.on) removeFrom(state.extenders, task.extension.on, task.id);
+  state.toExtend.delete(task.id);
+  delete task.extension;
 }
 
 /** A task has its outcome: all that wait for it are looked at again, whatever else holds them at the moment. */
@@ -148,7 +161,7 @@ export function noteRates(state: State, task: TaskRecord, now: number): void {
 }
 
 /** Whoever waits for what the task holds is looked at again. */
-function wakeWaiters(state: State, task: TaskRecord): void {
+export function wakeWaiters(state: State, task: TaskRecord): void {
   wake(state, `holder:${task.id}`);
   for (const { resource } of task.facts.uses ?? []) wake(state, `resource:${resource}`);
 }
@@ -161,7 +174,7 @@ const neverGranted = (task: TaskRecord): boolean =>
  * What runs or lands at this moment, for the packet of the one and of the others. Those whose list is full are not looked
  * at again, so a grant costs what it writes down, not how many run.
  */
-function besideEvidence(state: State, task: TaskRecord, first: boolean): Evidence {
+export function besideEvidence(state: State, task: TaskRecord, first: boolean): Evidence {
   const beside: NonNullable<Evidence['beside']> = [];
   for (const other of besides(state, task)) {
     if (beside.length < NAMED_BESIDE) beside.push({ task: other.id, why: whyBeside(task, other) });
@@ -228,6 +241,9 @@ export function letGo(state: State, task: TaskRecord, now: number): void {
 /** Leaves the task's phase; the caller enters another at once. */
 export function leave(state: State, task: TaskRecord): void {
   if (task.phase === 'running' || task.phase === 'stopping') freeSlot(state, task);
+  forgetExtension(state, task);
+  // Whoever waits for it with an agent must not, should it need a slot now.
+  wakeExtenders(state, `holder:${task.id}`);
   delete task.ordered;
   delete task.blocked;
   state.blocked.delete(task.id);

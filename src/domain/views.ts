@@ -25,6 +25,10 @@ export function standingOf(state: State, id: string): Standing | undefined {
   };
   if (task.refused) standing.refused = task.refused;
   if (task.phase === 'running') standing.lease = leaseOf(state, task);
+  if (task.extension) {
+    const { number, answer, paths, evidence = {} } = task.extension;
+    standing.extension = { number, answer, paths, evidence };
+  }
   if (outcome) Object.assign(standing, { outcome, story: task.decisions, beside: besideOf(state, task) });
   return standing;
 }

@@ -1,4 +1,4 @@
-// Who waits for whom: the wait-for graph, which shows whether a landing that holds its claims while it waits stands in
+// Who waits for whom: the wait-for graph, which shows whether a landing or an extension that holds its claims while it waits stands in
 // its own way (deadlock detection on a wait-for graph).
 
 import { pathBetween } from './graph.js';
@@ -12,7 +12,9 @@ export const waitsForOthers = (code: ReasonCode): boolean => FOR_OTHERS.has(code
 
 /** Whom the task waits for at this moment. */
 export function waitsFor(state: State, task: TaskRecord | undefined): string[] {
-  const { hold, blocked } = task ?? {};
+  const { hold, blocked, extension } = task ?? {};
+  if (task?.phase === 'running' && extension?.answer === 'waiting')
+    return extension.evidence?.holder === undefined ? [] : [extension.evidence.holder];
   if (task && blocked)
     return task.facts.after.flatMap((edge) =>
       edge.added && !state.tasks.get(edge.task)?.outcome ? [edge.task] : [],

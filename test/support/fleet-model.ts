@@ -5,6 +5,8 @@
 // - A task reports its whole state under a rising number at each change and on a slow timer. It starts an agent when
 //   it is told `running` under a fence newer than any it ran under; told `stopping` under a fence it never started, it
 //   answers `stopped` under that fence; told `held` with a later attempt, it goes back to waiting; told `ended`, it closes.
+// - A running task may ask for more paths, one asking at a time, and give some back. It takes the answer to what it asks
+//   for at that moment and no other; told `retry` it claims all the paths once its agent was seen to end.
 // - A worker renews the leases of its live agents and kills an agent at its lease's end.
 // - A writer works on the orders it was told last, asks the ledger first, and repeats its results until they are
 //   taken off its orders.
@@ -20,6 +22,7 @@ import type {
   AttemptResult,
   CancelRequest,
   Edge,
+  Extend,
   FailureCode,
   HandReport,
   LandingOrder,
@@ -31,6 +34,7 @@ import type {
   TaskFacts,
   TaskReport,
 } from '../../src/domain/messages.js';
+
 import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
 import type { Use } from '../../src/domain/resources.js';
 import {
@@ -94,6 +98,8 @@ export type Op =
   | { do: 'thaw' | 'kill writer'; pick: number }
   | { do: 'cancel'; pick: number }
   | { do: 'block'; pick: number; on: number }
+  | { do: 'extend'; pick: number; path: string; wait: boolean }
+  | { do: 'go without' | 'give back'; pick: number }
   | { do: 'terminate'; pick: number; again: boolean }
   | { do: 'see dead'; pick: number }
   | { do: 'issue'; pick: number; state: string }
@@ -167,6 +173,19 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
       weight: 10,
       arbitrary: fc.record({ do: fc.constant('write' as const), pick, how: fc.nat({ max: 11 }) }),
     },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constant('extend' as const),
+        pick,
+        path: fc.constantFrom(...PATHS),
+        wait: fc.boolean(),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constantFrom('go without' as const, 'give back' as const), pick }),
+    },
     { weight: 3, arbitrary: fc.record({ do: fc.constant('thaw' as const), pick }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), pick }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('block' as const), pick, on: fc.nat({ max: 11 }) }) },
@@ -236,6 +255,10 @@ export interface SimTask {
   fence?: Fence;
   result?: AttemptResult;
   cancel?: CancelRequest;
+  asked: number;
+  extend?: Extend;
+  /** With which paths it starts again, once it has been stopped for that. */
+  more?: string[];
   /** The newest standing it has taken. */
   told?: { epoch: number; number: number };
   /** The newest coordinator it has heard of. */
@@ -302,7 +325,6 @@ export class Fleet {
   private counters = 0;
   private readonly outcomes = new Map<string, Outcome>();
   private readonly lifeOf = new Map<string, string>();
-  private readonly patternsOf = new Map<string, Placed[]>();
   private readonly expired = new Set<string>();
   private lastFence: Fence = { epoch: 0, number: 0 };
   /** Every grant of a resource with a rate, whichever coordinator gave it. */
@@ -370,6 +392,15 @@ export class Fleet {
       case 'cancel':
         this.cancel(at(this.live(), op.pick));
         break;
+      case 'extend':
+        this.extend(at(this.runningTasks(), op.pick), op.path, op.wait);
+        break;
+      case 'go without':
+        this.goWithout(at(this.runningTasks(), op.pick));
+        break;
+      case 'give back':
+        this.giveBack(at(this.runningTasks(), op.pick));
+        break;
       case 'block':
         this.block(at(this.live(), op.pick), op.on);
         break;
@@ -408,13 +439,15 @@ export class Fleet {
     if (this.state.recovery) this.survey();
     for (let round = 0; round < 60; round++) {
       this.settle();
-      for (const task of this.runningTasks()) this.endAgent(task, 0, true);
+      // Whoever waits for more paths waits until it is answered: nobody may wait for ever.
+      for (const task of this.runningTasks()) if (!task.extend || task.stopping) this.endAgent(task, 0, true);
       for (const writer of this.writers.values()) this.thaw(writer);
       for (const [i, { writer, order }] of this.openOrders().entries()) this.write({ writer, order }, i % 2);
       this.settle();
       this.sweep();
       this.flush();
       this.announce();
+      this.renew((task) => !task.closed && task.extend !== undefined);
       this.settle();
       this.pass(15_000);
       if (round === 5) for (const pick of HANDS.keys()) this.hand(pick, false, false);
@@ -457,13 +490,13 @@ export class Fleet {
       facts,
       life,
       number: 0,
+      asked: 0,
       attempt: 1,
       at: 'waiting',
       closed: false,
       terminated: false,
     };
     this.tasks.set(id, task);
-    this.patternsOf.set(id, placed(spec.writes, RULES.roles[spec.role ?? '']?.repository));
     this.report(task);
   }
 
@@ -473,7 +506,7 @@ export class Fleet {
   }
 
   private report(task: SimTask): void {
-    const { id, life, attempt, at, fence, result, cancel, facts, spec, epoch } = task;
+    const { id, life, attempt, at, fence, result, extend, cancel, facts, spec, epoch } = task;
     const size = this.specs.filter((other) => other.plan === spec.plan).length;
     const plan = { id: spec.plan, ...(spec.plan === 'single' ? {} : { size }) };
     this.send({
@@ -490,6 +523,7 @@ export class Fleet {
       at,
       ...(fence ? { fence } : {}),
       ...(result ? { result } : {}),
+      ...(extend ? { extend } : {}),
       ...(cancel ? { cancel } : {}),
     });
   }
@@ -685,6 +719,7 @@ export class Fleet {
       const after = task.facts.after.filter((edge) => !edge.added || !refused.includes(edge.task));
       task.facts = { ...task.facts, after };
     }
+    this.hearAnswer(task, standing);
     if (standing.phase === 'ended') {
       this.close(task, standing.outcome);
       return;
@@ -711,6 +746,41 @@ export class Fleet {
     }
   }
 
+  private hearAnswer(task: SimTask, { extension, fence }: Standing): void {
+    const { extend } = task;
+    if (!extend || extension?.number !== extend.number || extension.answer === 'waiting') return;
+    delete task.extend;
+    if (extension.answer === 'granted' && sameFence(fence, task.fence)) this.claim(task, extend.paths);
+    if (extension.answer === 'retry') task.more = extend.paths;
+    this.report(task);
+  }
+
+  private claim(task: SimTask, paths: string[]): void {
+    task.facts = { ...task.facts, writes: [...new Set([...task.facts.writes, ...paths])] };
+    const agent = this.agentOf(task);
+    if (agent) agent.patterns = placed(task.facts.writes, RULES.roles[task.spec.role ?? '']?.repository);
+  }
+
+  private extend(task: SimTask | undefined, path: string, wait: boolean): void {
+    if (!task?.spec.role || task.extend || task.more) return;
+    task.extend = { number: ++task.asked, paths: [path], wait };
+    this.report(task);
+  }
+
+  private goWithout(task: SimTask | undefined): void {
+    if (!task?.extend) return;
+    delete task.extend;
+    this.report(task);
+  }
+
+  /** Its agent writes no longer there from now on. */
+  private giveBack(task: SimTask | undefined): void {
+    if (!task || task.facts.writes.length < 2) return;
+    task.facts = { ...task.facts, writes: task.facts.writes.slice(1) };
+    this.claim(task, []);
+    this.report(task);
+  }
+
   private startAgent(task: SimTask, fence: Fence, { attempt, lease = 0 }: Standing, leaseEnd: number): void {
     // A lease that has run out on the way is not worth starting on: the coordinator will say `stopping`.
     if (leaseEnd <= this.now) return;
@@ -724,7 +794,7 @@ export class Fleet {
       task: task.id,
       life: task.life,
       fence,
-      patterns: this.patternsOf.get(task.id) ?? [],
+      patterns: placed(task.facts.writes, RULES.roles[task.spec.role ?? '']?.repository),
       uses: task.facts.uses ?? [],
       alive: true,
       seen: true,
@@ -753,6 +823,9 @@ export class Fleet {
   private stopped(task: SimTask, result: AttemptResult): void {
     task.at = 'stopped';
     task.result = result;
+    if (result.dead) this.claim(task, task.more ?? []);
+    delete task.extend;
+    delete task.more;
     delete task.stopping;
     this.report(task);
   }
@@ -814,9 +887,10 @@ export class Fleet {
     if (again) this.start(task.id, task.spec, { ...task.facts, after });
   }
 
-  private renew(): void {
+  private renew(whose: (task: SimTask) => boolean = () => true): void {
     const renew = this.agents
       .filter((agent) => agent.alive && agent.seen)
+      .filter((agent) => [...this.tasks.values()].some((task) => task.id === agent.task && whose(task)))
       .map(({ task, fence }) => ({ task, fence }));
     if (renew.length > 0)
       this.network.push({ to: 'coordinator', event: { kind: 'worker', renew, dead: [] }, sentAt: this.now });
@@ -963,6 +1037,7 @@ export class Fleet {
     this.checkGraph();
     this.checkExclusion();
     this.checkIndexes();
+    this.checkExtensions();
     this.checkNothingForgotten();
   }
 
@@ -1157,6 +1232,31 @@ export class Fleet {
         throw new Broken(`the count of running tasks of ${role} is wrong`);
   }
 
+  /** Whoever waits for more paths keeps its agent and its claims: so nobody on the way may wait for it, or for a slot. */
+  private checkExtensions(): void {
+    const { state } = this;
+    if (state.toExtend.size > 0) throw new Broken('decide left an extension undecided');
+    for (const [key, ids] of state.extenders)
+      for (const id of ids) {
+        const record = state.tasks.get(id);
+        if (record?.phase !== 'running' && record?.phase !== 'stopping')
+          throw new Broken(`${id} waits for more paths though it is ${record?.phase}`);
+        if (record.extension?.on !== key)
+          throw new Broken(`${id} waits for ${key}, not ${record.extension?.on}`);
+        if (record.phase === 'stopping' || key === 'recovery') continue;
+        const seen = new Set([key.slice('holder:'.length)]);
+        for (const name of seen) {
+          const other = state.tasks.get(name);
+          if (name === id) throw new Broken(`${id} waits for itself: ${[...seen].join(', ')}`);
+          if (!other?.holds) throw new Broken(`${id} waits for ${name}, which holds nothing`);
+          if (other.phase === 'held' || other.phase === 'backoff')
+            throw new Broken(`${id} waits with its agent for ${name}, which is ${other.phase}`);
+          if (other.phase === 'running' && other.extension?.on?.startsWith('holder:'))
+            seen.add(other.extension.on.slice('holder:'.length));
+        }
+      }
+  }
+
   /** No claim is kept for ever while no agent runs under it. */
   private checkPinned({ id, phase, holds, kind, stop, pinnedUntil, unseen = [] }: TaskRecord): void {
     if (!holds || kind === 'hand' || stop || !['backoff', 'held', 'landing'].includes(phase)) return;
@@ -1169,9 +1269,15 @@ export class Fleet {
   /** No lost wake-up: looking again at every held task starts and cancels nothing. */
   private checkNothingForgotten(): void {
     const again = restore(copy(carry(this.state)));
-    for (const record of again.tasks.values()) if (record.phase === 'held') again.ready.add(record.id);
+    for (const record of again.tasks.values()) {
+      if (record.phase === 'held') again.ready.add(record.id);
+      if (record.extension?.on) again.toExtend.add(record.id);
+    }
     for (const due = again.deadlines; due.take(this.now); );
-    const found = decide(again, { kind: 'tick' }, this.now).find((one) => one.verdict !== 'hold');
+    const found = decide(again, { kind: 'tick' }, this.now).find(
+      // Another holder of the same path is named now: it waits all the same.
+      ({ verdict, code }) => verdict !== 'hold' && code !== 'EXTENSION_WAITS',
+    );
     if (found) throw new Broken(`${found.task} was forgotten: it could ${found.verdict} (${found.code})`);
   }
 

@@ -6,7 +6,7 @@ import { findCycle, pathBetween } from '../graph.js';
 import { judgeGraph } from '../judge.js';
 import type { Edge } from '../messages.js';
 import { addTo, removeFrom, type State, type TaskRecord } from '../state.js';
-import { note, record, type Taken } from '../transitions.js';
+import { note, record, type Taken, wakeExtenders } from '../transitions.js';
 import { waitsForItself } from '../waits.js';
 import { cancelTask } from './cancel.js';
 import { fail } from './retry.js';
@@ -110,6 +110,7 @@ export function settleLanding(state: State, task: TaskRecord, now: number): Take
   if (before?.unknown === unknown && before.evidence.upstream === evidence.upstream) return [];
   task.blocked = { code: 'LANDING_BLOCKED', evidence, since: now, unknown };
   state.blocked.add(task.id);
+  wakeExtenders(state, `holder:${task.id}`);
   if (unknown) {
     state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
     lookUpUpstreams(state, task);

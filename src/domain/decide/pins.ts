@@ -36,7 +36,7 @@ function expireLanding(state: State, task: TaskRecord, now: number): Taken[] {
   if (task.stop) return [];
   const known = state.roles.get(role);
   const first = Math.max(task.since, known?.settledAt ?? 0);
-  const waits = known?.frozen !== undefined || landingOnHold(state, task) || !isFirst(state, task, role);
+  const waits = known?.frozen !== undefined || standsBack(state, task) || !isFirst(state, task, role);
   if (waits || first + limit > now) {
     pin(state, task, waits ? now + limit : first + limit);
     return [];
@@ -48,10 +48,14 @@ function expireLanding(state: State, task: TaskRecord, now: number): Taken[] {
   return [record(state, task, 'retry', 'LANDING_OVERDUE', evidence, now)];
 }
 
+/** Not handed over, because of its issue or of an upstream found meanwhile. */
+const standsBack = (state: State, task: TaskRecord): boolean =>
+  task.blocked !== undefined || landingOnHold(state, task);
+
 function isFirst(state: State, task: TaskRecord, role: string): boolean {
   for (const id of state.landing.get(role) ?? []) {
     const other = state.tasks.get(id);
-    if (!other || landingOnHold(state, other)) continue;
+    if (!other || standsBack(state, other)) continue;
     if ((other.since - task.since || other.arrived - task.arrived) < 0) return false;
   }
   return true;

@@ -12,6 +12,7 @@ const EXCUSED: ReadonlySet<ReasonCode> = new Set([
   'WORKER_LOST',
   'CLAIM_LOST',
   'CLAIM_EXPIRED',
+  'EXTENSION_RETRIED',
   'UPSTREAM_NEEDS_CLAIM',
 ]);
 const MOST_EXCUSED = 10;

@@ -9,6 +9,7 @@ import { type Taken, wake, wakeBlocked } from '../transitions.js';
 import { follow } from './attempts.js';
 import { cancelTask } from './cancel.js';
 import { learnEdges, ownEdges, refuseCircle } from './edges.js';
+import { followClaims, heedExtension } from './extend.js';
 import { supersede } from './lives.js';
 import { joinPlan } from './plans.js';
 import { heard } from './recovery.js';
@@ -33,11 +34,19 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   known.seen = report.number;
   heard(state, report.id);
   const learnt = learnEdges(state, known, report.facts.after, now);
-  const taken = [...learnt, ...follow(state, known, report, now)];
+  const taken = [...learnt, ...hear(state, known, report, now)];
   // Whoever says nothing new may have missed what was said: say it once more.
   if (taken.length === 0 || report.asks) state.due.standings.add(known.id);
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
 }
+
+/** Its claims first, for its attempt is judged by them; once more when that has released them; then what it asks for. */
+const hear = (state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] => [
+  ...followClaims(state, task, report, now),
+  ...follow(state, task, report, now),
+  ...followClaims(state, task, report, now),
+  ...heedExtension(state, task, report, now),
+];
 
 /**
  * An earlier coordinator may still have a word on its way to this task: a grant, an outcome. Nothing is built on what
@@ -81,7 +90,7 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
   const taken = [
     ...refuseCircle(state, task, now),
     ...learnEdges(state, task, report.facts.after, now),
-    ...follow(state, task, report, now),
+    ...hear(state, task, report, now),
   ];
   if (report.asks) state.due.standings.add(task.id);
   return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;

@@ -941,7 +941,7 @@ describe('a coordinator that starts without state', () => {
     expect(box.state.tasks.has('s/a')).toBe(false);
     expect([...box.state.due.announcements]).toEqual(['s/a']);
     box.tell({ ...late, number: 5, epoch: box.state.epoch });
-    expect(takeOrders(box.state, 'dev').landings).toMatchObject([{ id: 's/a#999000.1' }]);
+    expect(takeOrders(box.state, 'dev', box.now).landings).toMatchObject([{ id: 's/a#999000.1' }]);
     box.tell({ ...late, id: 's/new', life: `${box.state.epoch}.run`, number: 1, epoch: 0 });
     expect(box.state.tasks.has('s/new')).toBe(true);
   });
@@ -1014,7 +1014,7 @@ function replay(
   let state = freshState(fleet.born.rules, fleet.born.now);
   const taken: Taken[] = [];
   const tell = (step: Step): void => {
-    if ('orders' in step) takeOrders(state, step.orders);
+    if ('orders' in step) takeOrders(state, step.orders, step.now);
     else if ('standing' in step) standingOf(state, step.standing);
     else {
       taken.push(...decide(state, structuredClone(step.event), step.now));

@@ -299,7 +299,7 @@ describe('a landing', () => {
       server.on('request', (_request, response) =>
         response.end(`version ${fleet.git(['-C', fleet.origin, 'rev-parse', 'main'])}`),
       );
-      await fleet.signalbox.resume(role);
+      await fleet.signalbox.resume({ role });
       expect((await fleet.signalbox.wait(ids)).get('d2/next')?.outcome?.kind).toBe('landed');
       const kinds = (await readLedger(fleet.origin, 'main')).map(({ kind }) => kind);
       expect(kinds).toEqual(['opened', 'taken-over', 'landed', 'rolled-back', 'landed', 'settled']);

@@ -18,6 +18,7 @@ import {
 import type { ControlActivities } from '../activities/index.js';
 import type { Rules } from '../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
+import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
 import { QUERY, SIGNAL } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 import { LEAST_GAP, Pace } from '../src/domain/pace.js';
@@ -47,6 +48,8 @@ export interface CoordinatorInput {
 
 export const tell = defineSignal<[Message[]]>(SIGNAL.tell);
 export const issue = defineSignal<[{ key: string; state: string }]>(SIGNAL.issue);
+export const freeze = defineSignal<[FreezeRequest]>(SIGNAL.freeze);
+export const resume = defineSignal<[{ by?: string }]>(SIGNAL.resume);
 export const overviewQuery = defineQuery<Overview>(QUERY.overview);
 export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
@@ -88,6 +91,13 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     if (typeof change?.key === 'string' && typeof change.state === 'string') {
       inbox.push({ kind: 'issue', key: change.key, state: change.state, number: issueNumber });
     }
+  });
+  const fleetNumber = () => Math.max((state.fleetWord?.number ?? 0) + 1, now());
+  setHandler(freeze, (request) => {
+    inbox.push({ kind: 'fleet', number: fleetNumber(), freeze: requested(request) });
+  });
+  setHandler(resume, () => {
+    inbox.push({ kind: 'fleet', number: fleetNumber() });
   });
   setHandler(overviewQuery, () => overview(state, now()));
   setHandler(liveQuery, () => liveTasks(state));
@@ -235,7 +245,7 @@ async function flush(state: State, inbox: Event[], gap: number): Promise<boolean
     return standing ? [{ task: id, standing: gap > LEAST_GAP ? { ...standing, gap } : standing }] : [];
   });
   const roles = state.recovery ? [] : [...state.due.orders];
-  const orders = roles.map((role) => ({ role, orders: takeOrders(state, role) }));
+  const orders = roles.map((role) => ({ role, orders: takeOrders(state, role, Date.now()) }));
   for (const role of roles) state.due.orders.delete(role);
   const packets = [...state.due.packets].flatMap((id) => packetOf(state, id) ?? []);
   state.due.packets.clear();
@@ -285,8 +295,10 @@ function details(state: State): string {
   const lines = [...counts].map(([phase, count]) => `| ${phase} | ${count} |`);
   const { ceiling, fleet } = state.rules;
   const frozen = [...state.roles].flatMap(([role, record]) =>
-    record.frozen ? [`\n**Role ${role} is frozen:** ${record.frozen.text}`] : [],
+    record.frozen ? [`\n**Role ${role} is frozen** ${freezeText(record.frozen)}`] : [],
   );
+  const { freeze } = state.fleetWord ?? {};
+  if (freeze) frozen.push(`\n**The fleet is frozen** ${freezeText(freeze)}`);
   return [
     `Fleet **${fleet}**: ${state.running.size} of at most ${ceiling} agents run${state.recovery ? '; **recovering**: waiting for live tasks to announce themselves' : ''}`,
     '',

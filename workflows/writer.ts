@@ -17,6 +17,19 @@ import {
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
 import type { Landed } from '../activities/landing.js';
+import {
+  type FleetWord,
+  type FreezeRecord,
+  type FreezeRequest,
+  freezeText,
+  isOver,
+  kept,
+  requested,
+  together,
+  told,
+  wordKept,
+  wordTold,
+} from '../src/domain/freeze.js';
 import { SIGNAL } from '../src/domain/ids.js';
 import type { LandingOrder, LandingResult, Orders } from '../src/domain/messages.js';
 
@@ -28,12 +41,15 @@ export interface WriterInput {
     number: number;
     orders?: Orders;
     results: LandingResult[];
-    frozen?: { text: string };
+    frozen?: FreezeRecord;
+    asked?: FreezeRecord;
+    fleet?: FleetWord<FreezeRecord>;
   };
 }
 
 export const ordersSignal = defineSignal<[Orders]>(SIGNAL.orders);
 export const announceSignal = defineSignal(SIGNAL.announce);
+export const freezeSignal = defineSignal<[FreezeRequest]>(SIGNAL.freeze);
 export const resumeSignal = defineSignal<[{ by?: string }]>(SIGNAL.resume);
 export const writerQuery = defineQuery<{ frozen?: string; landings: string[]; results: LandingResult[] }>(
   'state',
@@ -67,7 +83,14 @@ class WriterRun {
   private number: number;
   private orders: Orders | undefined;
   private results: LandingResult[];
-  private frozen: { text: string } | undefined;
+  /** Since a deploy failed. */
+  private frozen: FreezeRecord | undefined;
+  /** By a person. */
+  private asked: FreezeRecord | undefined;
+  /** A person has frozen or resumed it, in this run. */
+  private spoken = false;
+  /** What it was told of the fleet, kept for a coordinator that loses its state. */
+  private fleet: FleetWord<FreezeRecord> | undefined;
   private owed: boolean;
   private doing: string[] = [];
 
@@ -79,19 +102,28 @@ class WriterRun {
     this.orders = carried?.orders;
     this.results = carried?.results ?? [];
     this.frozen = carried?.frozen;
+    this.asked = carried?.asked;
+    this.fleet = carried?.fleet;
     this.owed = carried === undefined;
     setHandler(ordersSignal, (orders) => this.take(orders));
     setHandler(announceSignal, () => {
       this.owed = true;
     });
+    setHandler(freezeSignal, (request) => {
+      this.asked = kept(requested(request), Date.now());
+      this.spoken = true;
+      this.owed = true;
+    });
     setHandler(resumeSignal, () => {
-      this.owed ||= this.frozen !== undefined;
+      this.spoken = true;
+      this.owed = true;
       this.frozen = undefined;
+      this.asked = undefined;
     });
     setHandler(writerQuery, () => ({
       landings: this.doing,
       results: this.results,
-      ...(this.frozen ? { frozen: this.frozen.text } : {}),
+      ...(this.isFrozen() ? { frozen: this.freezeText() } : {}),
     }));
   }
 
@@ -102,10 +134,48 @@ class WriterRun {
       (orders.epoch < known.epoch || (orders.epoch === known.epoch && orders.number <= known.number))
     )
       return;
+    // The first orders of a new life tell what the one before knew; a person may have said something else since.
+    if (!known && !this.spoken && orders.frozen) this.asked = kept(orders.frozen, Date.now());
     this.orders = orders;
+    this.hearOfFleet(orders.fleet);
     // What is no longer on the orders has been heard of.
     const wanted = new Set(orders.landings.map((order) => order.id));
     this.results = this.results.filter((result) => wanted.has(result.id));
+  }
+
+  /** The higher number counts; a coordinator that knows less than this writer is told. */
+  private hearOfFleet(word: FleetWord | undefined): void {
+    const known = this.fleet?.number ?? 0;
+    if (word && word.number > known) this.fleet = wordKept(word, Date.now());
+    else if (known > (word?.number ?? 0)) this.owed = true;
+  }
+
+  private ownFreeze(): FreezeRecord | undefined {
+    return together(this.frozen, this.asked);
+  }
+
+  private isFrozen(): boolean {
+    return this.ownFreeze() !== undefined || this.fleet?.freeze !== undefined;
+  }
+
+  private freezeText(): string {
+    const [own, fleet] = [this.ownFreeze(), this.fleet?.freeze];
+    return [
+      ...(own ? [freezeText(told(own, Date.now()))] : []),
+      ...(fleet ? [`with the fleet, ${freezeText(told(fleet, Date.now()))}`] : []),
+    ].join('; ');
+  }
+
+  /** Freezes with an end are over by themselves. Gives the time until the next one is, in milliseconds. */
+  private thaw(): number | undefined {
+    const now = Date.now();
+    if (this.asked && isOver(this.asked, now)) {
+      this.asked = undefined;
+      this.owed = true;
+    }
+    if (this.fleet?.freeze && isOver(this.fleet.freeze, now)) delete this.fleet.freeze;
+    const ends = [this.asked?.until, this.fleet?.freeze?.until].filter((until) => until !== undefined);
+    return ends.length > 0 ? Math.min(...ends) - now : undefined;
   }
 
   private todo(): LandingOrder[] {
@@ -118,24 +188,31 @@ class WriterRun {
       ...options,
       summary: `take over role ${this.role}`,
     });
-    if (!this.input.carried) await takeOver(this.role);
+    if (!this.input.carried) {
+      // Whoever freezes a role that has no writer yet need not wait for its repository.
+      if (this.isFrozen()) await this.report();
+      await takeOver(this.role);
+    }
     for (;;) {
+      const thawsIn = this.thaw();
       if (this.owed) await this.report();
       const todo = this.todo();
       this.show(todo);
-      if (todo.length > 0 && !(this.frozen && todo.every((order) => !order.withdraw))) {
+      if (this.hasWork()) {
         await this.work(todo);
       } else {
         const { continueAsNewSuggested, historyLength } = workflowInfo();
         if (continueAsNewSuggested || historyLength > HISTORY_LIMIT) await this.continueAsNew();
-        await condition(() => this.owed || this.hasWork());
+        const wanted = () => this.owed || this.hasWork();
+        if (thawsIn === undefined) await condition(wanted);
+        else await condition(wanted, Math.max(1, thawsIn));
       }
     }
   }
 
   private hasWork(): boolean {
     const todo = this.todo();
-    return todo.length > 0 && (this.frozen === undefined || todo.some((order) => order.withdraw));
+    return todo.length > 0 && (!this.isFrozen() || todo.some((order) => order.withdraw));
   }
 
   private async work(todo: LandingOrder[]): Promise<void> {
@@ -219,12 +296,21 @@ class WriterRun {
   private async report(): Promise<void> {
     this.owed = false;
     this.number += 1;
-    const { role, life, number, results, frozen } = this;
-    await tell({ kind: 'writer', role, life, number, results, ...(frozen ? { frozen } : {}) });
+    const { role, life, number, results, fleet } = this;
+    const [own, now] = [this.ownFreeze(), Date.now()];
+    await tell({
+      kind: 'writer',
+      role,
+      life,
+      number,
+      results,
+      ...(own ? { frozen: told(own, now) } : {}),
+      ...(fleet ? { fleet: wordTold(fleet, now) } : {}),
+    });
   }
 
   private show(todo: LandingOrder[]): void {
-    const state = this.frozen ? `**frozen**: ${this.frozen.text}` : 'running';
+    const state = this.isFrozen() ? `**frozen** ${this.freezeText()}` : 'running';
     const lines = todo
       .slice(0, 20)
       .map((order) => `- ${order.task}${order.withdraw ? ' (to be withdrawn)' : ''}`);
@@ -234,9 +320,17 @@ class WriterRun {
   }
 
   private async continueAsNew(): Promise<void> {
-    const { life, number, orders, results, frozen } = this;
+    const { life, number, orders, results, frozen, asked, fleet: word } = this;
     const { fleet, role } = this.input;
-    const carried = { life, number, results, ...(orders ? { orders } : {}), ...(frozen ? { frozen } : {}) };
+    const carried = {
+      life,
+      number,
+      results,
+      ...(orders ? { orders } : {}),
+      ...(frozen ? { frozen } : {}),
+      ...(asked ? { asked } : {}),
+      ...(word ? { fleet: word } : {}),
+    };
     await continueAsNew<typeof writer>({ fleet, role, carried });
   }
 }

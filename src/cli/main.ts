@@ -10,6 +10,7 @@ import { claimCommand } from './claim.js';
 import { claimsCommand } from './claims.js';
 import { EXIT, report } from './context.js';
 import { demoCommand } from './demo.js';
+import { freezeCommand } from './freeze.js';
 import { initCommand } from './init.js';
 import { issueCommand } from './issue.js';
 import { logCommand } from './log.js';
@@ -56,6 +57,7 @@ export function program(): Command {
     blockCommand,
     issueCommand,
     packetCommand,
+    freezeCommand,
     resumeCommand,
     replayCommand,
     schemaCommand,

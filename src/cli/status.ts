@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { Refused, type TaskDescription } from '../client/fleet-client.js';
 import { formatDuration } from '../domain/durations.js';
+import { freezeText } from '../domain/freeze.js';
 import type { Overview } from '../domain/views.js';
 import { type CommonOptions, print, withFleet } from './context.js';
 import { stateOf } from './progress.js';
@@ -40,9 +41,10 @@ export function printOverview(overview: Overview): string {
   const lines = [
     `fleet ${overview.fleet}: ${running} of at most ${ceiling} agents run${recovering ? '; recovering: waiting until every live task has announced itself' : ''}`,
   ];
+  if (overview.frozen) lines.push(`the fleet is FROZEN ${freezeText(overview.frozen)}`);
   for (const { role, landing, frozen } of roles)
     if (landing > 0 || frozen)
-      lines.push(`role ${role}: ${landing} landing${frozen ? `, FROZEN: ${frozen}` : ''}`);
+      lines.push(`role ${role}: ${landing} landing${frozen ? `, FROZEN ${freezeText(frozen)}` : ''}`);
   for (const { of, state, forMs, why, trial } of overview.circuits)
     lines.push(
       `circuit ${of} is ${state} for ${formatDuration(forMs)}${trial ? `, ${trial} is its trial` : ''}: ${why}`,

@@ -12,6 +12,7 @@ import {
 } from '@temporalio/client';
 import type { z } from 'zod';
 import { type Config, rulesOf } from '../domain/config.js';
+import type { FreezeReport } from '../domain/freeze.js';
 import {
   controlQueue,
   coordinatorId,
@@ -53,6 +54,7 @@ const SUBMIT_PARALLEL = 20;
 /** So many names are asked for one by one. */
 const FEW = 20;
 const POLL_MS = 250;
+const CONFIRM_TRIES = 60;
 /** Temporal's number for the queue of workflows, which queries take too. */
 const WORKFLOW_QUEUE = 1;
 /** When Temporal does not say who polls. */
@@ -349,20 +351,63 @@ export class FleetClient {
     await this.signalCoordinator(SIGNAL.issue, [{ key, state }]);
   }
 
-  /** Unfreezes a role after a person has looked at what froze it. */
-  async resume(role: string, by?: string): Promise<void> {
+  /**
+   * Freezes a role, or the whole fleet: running tasks go on, nothing new is granted, no landing is handed over. Resolves
+   * to false when no worker runs that could confirm it: it holds from the moment that one does.
+   */
+  async freeze(freeze: { role?: string; reason: string; by?: string; for?: string }): Promise<boolean> {
+    const { role, ...request } = freeze;
+    this.refuseUnknownRole(role);
+    if (role === undefined) await this.signalCoordinator(SIGNAL.freeze, [request]);
+    else await this.signalWriter(role, SIGNAL.freeze, request);
+    return await this.confirmed((found) => found?.text === request.reason && found.by === request.by, role);
+  }
+
+  /**
+   * Ends the freeze of a role, whoever began it, or that of the whole fleet. Resolves as `freeze` does. Throws Refused
+   * when nothing is frozen.
+   */
+  async resume(target: { role?: string; by?: string } = {}): Promise<boolean> {
+    const { role, by } = target;
+    this.refuseUnknownRole(role);
+    if (!frozenIn(await this.overview(), role))
+      throw new Refused(role === undefined ? 'the fleet is not frozen' : `role ${role} is not frozen`);
+    const request = by ? { by } : {};
+    if (role === undefined) await this.signalCoordinator(SIGNAL.resume, [request]);
+    else await this.signalWriter(role, SIGNAL.resume, request);
+    return await this.confirmed((found) => found === undefined, role);
+  }
+
+  private async signalWriter(role: string, signal: string, request: object): Promise<void> {
+    await this.client.workflow.signalWithStart(WORKFLOW.writer, {
+      workflowId: writerId(this.fleet, role),
+      taskQueue: controlQueue(this.fleet),
+      args: [{ fleet: this.fleet, role }],
+      signal,
+      signalArgs: [request],
+      staticSummary: `Writer of role ${role}`,
+    });
+  }
+
+  private refuseUnknownRole(role: string | undefined): void {
     const roles = Object.keys(this.config.roles);
-    if (!roles.includes(role))
+    if (role !== undefined && !roles.includes(role))
       throw new Refused(`the fleet has no role "${role}"; there are: ${roles.join(', ') || 'none'}`);
+  }
+
+  private async confirmed(
+    asWanted: (found: FreezeReport | undefined) => boolean,
+    role: string | undefined,
+  ): Promise<boolean> {
     try {
-      await this.client.workflow
-        .getHandle(writerId(this.fleet, role))
-        .signal(SIGNAL.resume, by ? { by } : {});
+      for (let tries = 0; tries < CONFIRM_TRIES; tries++) {
+        if (asWanted(frozenIn(await this.overview(), role))) return true;
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      }
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError)
-        throw new Refused(`role ${role} has no writer yet, so it is not frozen`);
-      throw error;
+      if (!(error instanceof NoAnswer)) throw error;
     }
+    return false;
   }
 
   private async signalCoordinator(signal: string, signalArgs: unknown[]): Promise<void> {
@@ -523,6 +568,9 @@ const isUnanswered = (error: unknown): boolean =>
   /deadline|timed? ?out|CANCELLED|FAILED_PRECONDITION|UNAVAILABLE/i.test(
     String((error as { cause?: unknown })?.cause ?? error),
   );
+
+const frozenIn = (overview: Overview, role: string | undefined): FreezeReport | undefined =>
+  role === undefined ? overview.frozen : overview.roles.find((line) => line.role === role)?.frozen;
 
 async function eachInParallel<T>(
   items: readonly T[],

@@ -3,6 +3,7 @@
 // who has to be told. Its rules are in decide/, by who speaks; who may run now is in grant.ts.
 
 import { settleExtensions } from './decide/extend.js';
+import { onFleetWord } from './decide/freezes.js';
 import { onHand } from './decide/hands.js';
 import { onIssue } from './decide/issues.js';
 import { onGone } from './decide/lives.js';
@@ -45,6 +46,8 @@ function apply(state: State, event: Event, now: number): Taken[] {
       return onHand(state, event, now);
     case 'issue':
       return onIssue(state, event, now);
+    case 'fleet':
+      return onFleetWord(state, event, now);
     case 'worker':
       return onWorker(state, event, now);
     case 'rules':

@@ -61,7 +61,9 @@ export const SIGNAL = {
   announce: 'announce',
   /** To a writer, from the coordinator: Orders. */
   orders: 'orders',
-  /** To a frozen writer, by a person: { by? }. */
+  /** To the coordinator for the whole fleet, or to a writer for its role, by any client: { reason, by?, for? }. */
+  freeze: 'freeze',
+  /** To the coordinator or to a writer that is frozen, by any client: { by? }. */
   resume: 'resume',
 } as const;
 

@@ -2,6 +2,7 @@
 // it waits for. Each rule gives undefined when it has nothing against it.
 
 import { openCircuit } from './circuits.js';
+import { frozenBy } from './freeze.js';
 import type { Pattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import { nextSlot, useRefused } from './resources.js';
@@ -166,9 +167,9 @@ function judgeLimits(state: State, task: TaskRecord, now: number): Verdict | und
   if (role) {
     const rule = state.rules.roles[role];
     if (!rule) return hold('ROLE_UNKNOWN', 'rules', { role });
-    const frozen = state.roles.get(role)?.frozen;
-    if (frozen) return hold('ROLE_FROZEN', `role:${role}`, { role, text: frozen.text });
   }
+  const frozen = frozenBy(state, role);
+  if (frozen) return hold(frozen.code, frozen.on, frozen.evidence);
   const circuit = openCircuit(state, task, now);
   if (circuit) {
     const { key, evidence, ...timed } = circuit;

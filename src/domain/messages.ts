@@ -3,6 +3,7 @@
 
 import type { Rules } from './config.js';
 import type { Fence } from './fence.js';
+import type { FleetWord, FreezeReport } from './freeze.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import type { Use } from './resources.js';
 
@@ -160,6 +161,10 @@ export interface Orders {
   epoch: number;
   number: number;
   landings: LandingOrder[];
+  /** The role's freeze, for a writer that begins a new life and cannot know it. */
+  frozen?: FreezeReport;
+  /** The last word on the fleet; the writer keeps it. */
+  fleet?: FleetWord;
 }
 
 export type RefusalCode = Extract<
@@ -183,7 +188,9 @@ export interface WriterReport {
   role: string;
   life: string;
   number: number;
-  frozen?: { text: string };
+  frozen?: FreezeReport;
+  /** What it was told of the fleet. */
+  fleet?: FleetWord;
   /** Results that the coordinator has not yet taken off its orders. */
   results: LandingResult[];
 }
@@ -208,6 +215,11 @@ export interface IssueReport {
   key: string;
   state: string;
   number: number;
+}
+
+/** A person has frozen or resumed the whole fleet. */
+export interface FleetReport extends FleetWord {
+  kind: 'fleet';
 }
 
 /** A worker's word on the agents that live on its host. */
@@ -238,4 +250,5 @@ export type Message =
   | WriterReport
   | HandReport
   | IssueReport
+  | FleetReport
   | WorkerReport;

@@ -52,6 +52,8 @@ type Sentence = (e: Evidence) => string;
 const clock = (ms: number | undefined) => (typeof ms === 'number' ? new Date(ms).toISOString() : `${ms}`);
 const time = (ms: number | undefined) => (typeof ms === 'number' ? formatDuration(ms) : `${ms}`);
 const listed = (paths: string[] | undefined) => paths?.join(', ') ?? '';
+const froze = (e: Evidence) =>
+  `${e.by ? ` by ${e.by}` : ''}${e.duration === undefined ? '' : ` for ${time(e.duration)}`}${because(e)}`;
 const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
 
 /** Why a task may go on: run, land. */
@@ -98,7 +100,8 @@ const HOLD = {
   ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,
   KIND_LIMIT: (e) => `agents of kind ${e.agent} run their limit of ${e.limit}`,
   CEILING_REACHED: (e) => `the fleet runs its ceiling of ${e.limit} agents`,
-  ROLE_FROZEN: (e) => `role ${e.role} is frozen${because(e)}`,
+  FLEET_FROZEN: (e) => `the fleet is frozen${froze(e)}`,
+  ROLE_FROZEN: (e) => `role ${e.role} is frozen${froze(e)}`,
   ROLE_UNKNOWN: (e) => `the configuration in force has no role ${e.role}`,
   REPOSITORY_UNKNOWN: (e) =>
     `it claims ${e.path}, and the configuration in force has no repository ${e.repository}`,

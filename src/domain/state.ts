@@ -6,6 +6,7 @@ import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
+import type { FleetWord, FreezeRecord } from './freeze.js';
 import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
 import { type Pattern, parsePattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
@@ -107,7 +108,7 @@ export interface PlanRecord {
 export interface RoleRecord {
   life: string;
   seen: number;
-  frozen?: { text: string };
+  frozen?: FreezeRecord;
   /** When a landing of the role last came to its end. */
   settledAt?: number;
 }
@@ -139,6 +140,7 @@ export interface CarriedState {
   recovery?: Recovery;
   /** Whether this line of coordinators ever had to recover: outcomes may then have to be looked up. */
   recovered: boolean;
+  fleetWord?: FleetWord<FreezeRecord>;
   /** When resources with a rate were granted, oldest first; no longer than the rate asks for. */
   rateLog?: [string, number[]][];
   /** Of roles and kinds of agent, those with failures to remember. */
@@ -230,7 +232,7 @@ export function freshState(rules: Rules, now: number): State {
 
 export function carry(state: State): CarriedState {
   const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, turns, recovery, recovered, due } = state;
-  const { blindUntil } = state;
+  const { blindUntil, fleetWord } = state;
   return {
     rules,
     epoch,
@@ -248,6 +250,7 @@ export function carry(state: State): CarriedState {
     rateLog: [...state.rateLog],
     circuits: [...state.circuits],
     ...(blindUntil === undefined ? {} : { blindUntil }),
+    ...(fleetWord ? { fleetWord } : {}),
     due: {
       standings: [...due.standings],
       lazy: [...due.lazy],
@@ -307,6 +310,12 @@ export function restore(carried: CarriedState): State {
   }
   for (const plan of carried.plans)
     if (!plan.complete) state.deadlines.push({ at: plan.until, kind: 'plan', id: plan.id });
+  const frozen = [
+    ['', carried.fleetWord?.freeze] as const,
+    ...carried.roles.map(([role, record]) => [role, record.frozen] as const),
+  ];
+  for (const [id, freeze] of frozen)
+    if (freeze?.until !== undefined) state.deadlines.push({ at: freeze.until, kind: 'thaw', id });
   if (carried.recovery) state.deadlines.push({ at: carried.recovery.until, kind: 'recovery', id: '' });
   return state;
 }

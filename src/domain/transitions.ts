@@ -2,6 +2,7 @@
 
 import { beginTrials, endTrials } from './circuits.js';
 import { fenceText, sameFence } from './fence.js';
+import { frozenBy } from './freeze.js';
 import { SINGLE } from './ids.js';
 import type { Decision, Outcome } from './messages.js';
 import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.js';
@@ -389,6 +390,7 @@ export const landingId = (task: TaskRecord): string =>
 /** A landing waits with its claims pinned when, before it was handed to the writer, its issue was put on hold or it was blocked. */
 export function landingOnHold(state: State, task: TaskRecord): boolean {
   if (task.blocked) return true;
+  if (!task.ordered && frozenBy(state, task.facts.role)) return true;
   const known = task.facts.issue === undefined ? undefined : state.issues.get(task.facts.issue);
   return !task.ordered && known !== undefined && state.rules.issues[known.state] === 'hold';
 }

@@ -1,5 +1,6 @@
 // What the coordinator tells of its state: to tasks, to writers, and to people who ask.
 
+import { type FreezeReport, told, wordTold } from './freeze.js';
 import type { Decision, Edge, LandingOrder, Orders, Outcome, Standing } from './messages.js';
 import type { Packet } from './packet.js';
 import { explain } from './reasons.js';
@@ -41,16 +42,19 @@ function besideOf(state: State, task: TaskRecord): NonNullable<Standing['beside'
 }
 
 /** All landings that the role's writer has to do, oldest first; they count as handed over from now on. */
-export function takeOrders(state: State, role: string): Orders {
+export function takeOrders(state: State, role: string, now: number): Orders {
   const tasks = [...(state.landing.get(role) ?? [])]
     .flatMap((id) => state.tasks.get(id) ?? [])
     .filter((task) => !landingOnHold(state, task))
     .sort((a, b) => a.since - b.since || a.arrived - b.arrived);
   for (const task of tasks) task.ordered = true;
+  const frozen = state.roles.get(role)?.frozen;
   return {
     epoch: state.epoch,
     number: ++state.standingNumber,
     landings: tasks.flatMap((task) => orderOf(task) ?? []),
+    ...(frozen ? { frozen: told(frozen, now) } : {}),
+    ...(state.fleetWord ? { fleet: wordTold(state.fleetWord, now) } : {}),
   };
 }
 
@@ -117,7 +121,9 @@ export interface Overview {
   claims: ClaimLine[];
   /** Circuits that are open, or half-open: `trial` is then the task that is tried, if any is. */
   circuits: { of: string; state: 'open' | 'half-open'; forMs: number; why: string; trial?: string }[];
-  roles: { role: string; frozen?: string; landing: number; running: number; maxRunning: number }[];
+  /** The whole fleet is frozen. */
+  frozen?: FreezeReport;
+  roles: { role: string; frozen?: FreezeReport; landing: number; running: number; maxRunning: number }[];
 }
 
 export function overview(state: State, now: number): Overview {
@@ -127,6 +133,7 @@ export function overview(state: State, now: number): Overview {
     asOf: now,
     epoch: state.epoch,
     recovering: state.recovery !== undefined,
+    ...(state.fleetWord?.freeze ? { frozen: told(state.fleetWord.freeze, now) } : {}),
     running: state.running.size,
     ceiling: state.rules.ceiling,
     tasks: tasks.filter((task) => task.kind === 'task').map((task) => lineOf(task, now)),
@@ -138,13 +145,13 @@ export function overview(state: State, now: number): Overview {
       return [{ of, state: half, forMs: now - since, why, ...(trial === undefined ? {} : { trial }) }];
     }),
     roles: Object.entries(state.rules.roles).map(([role, { maxRunning }]) => {
-      const frozen = state.roles.get(role)?.frozen?.text;
+      const frozen = state.roles.get(role)?.frozen;
       return {
         role,
         landing: state.landing.get(role)?.size ?? 0,
         running: state.runningByRole.get(role) ?? 0,
         maxRunning,
-        ...(frozen === undefined ? {} : { frozen }),
+        ...(frozen === undefined ? {} : { frozen: told(frozen, now) }),
       };
     }),
   };
@@ -279,6 +286,10 @@ export function aged(overview: Overview, ms: number): Overview {
   return {
     ...overview,
     tasks: overview.tasks.map((line) => ({ ...line, forMs: line.forMs + ms })),
+    ...(overview.frozen ? { frozen: agedFreeze(overview.frozen, ms) } : {}),
+    roles: overview.roles.map((line) =>
+      line.frozen ? { ...line, frozen: agedFreeze(line.frozen, ms) } : line,
+    ),
     circuits: overview.circuits.map((line) => ({ ...line, forMs: line.forMs + ms })),
     claims: overview.claims.map((line) => ({
       ...line,
@@ -288,3 +299,6 @@ export function aged(overview: Overview, ms: number): Overview {
     })),
   };
 }
+
+const agedFreeze = (freeze: FreezeReport, ms: number): FreezeReport =>
+  freeze.left === undefined ? freeze : { ...freeze, left: Math.max(0, freeze.left - ms) };

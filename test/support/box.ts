@@ -3,6 +3,7 @@
 import type { Rules } from '../../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
 import type { Fence } from '../../src/domain/fence.js';
+import type { FleetWord, FreezeReport } from '../../src/domain/freeze.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -100,7 +101,7 @@ export class Box {
 
   writer(
     results: LandingResult[] = [],
-    more: { role?: string; life?: string; frozen?: { text: string } } = {},
+    more: { role?: string; life?: string; frozen?: FreezeReport; fleet?: FleetWord } = {},
   ): Taken[] {
     const role = more.role ?? 'dev';
     return this.tell({
@@ -113,7 +114,7 @@ export class Box {
     });
   }
 
-  orders = (role = 'dev'): Orders => takeOrders(this.state, role);
+  orders = (role = 'dev'): Orders => takeOrders(this.state, role, this.now);
   lands = (id: string): Taken[] =>
     this.writer([
       { id: landingId(this.record(id)), kind: 'landed', commit: 'landed-commit', entry: 1, behind: 0 },
@@ -133,6 +134,9 @@ export class Box {
     return this.tell({ kind: 'hand', id, number, by: 'ann', writes, lease, wait });
   }
 
+  /** A person freezes the fleet, or resumes it. */
+  fleet = (freeze?: FreezeReport, number = this.number('fleet')): Taken[] =>
+    this.tell({ kind: 'fleet', number, ...(freeze ? { freeze } : {}) });
   issue = (key: string, state: string): Taken[] =>
     this.tell({ kind: 'issue', key, state, number: this.number(key) });
   renew = (id: string, fence = this.fence(id)): Taken[] =>

@@ -16,6 +16,15 @@ import type { AuditInput } from '../../src/domain/audit.js';
 import type { Rules } from '../../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
 import { compareFences, type Fence, fenceText, sameFence } from '../../src/domain/fence.js';
+import {
+  type FleetWord,
+  type FreezeRecord,
+  isOver,
+  kept,
+  told,
+  wordKept,
+  wordTold,
+} from '../../src/domain/freeze.js';
 import { findCycle } from '../../src/domain/graph.js';
 import type { LedgerEntry } from '../../src/domain/ledger.js';
 import type {
@@ -102,6 +111,7 @@ export type Op =
   | { do: 'go without' | 'give back'; pick: number }
   | { do: 'terminate'; pick: number; again: boolean }
   | { do: 'see dead'; pick: number }
+  | { do: 'freeze'; thaw: boolean; ms?: number }
   | { do: 'issue'; pick: number; state: string }
   | { do: 'rules'; ceiling: number; pausedGoes: boolean }
   | { do: 'claim' | 'release'; pick: number; wait: boolean };
@@ -187,6 +197,16 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
       arbitrary: fc.record({ do: fc.constantFrom('go without' as const, 'give back' as const), pick }),
     },
     { weight: 3, arbitrary: fc.record({ do: fc.constant('thaw' as const), pick }) },
+    {
+      weight: 3,
+      arbitrary: fc
+        .record({
+          do: fc.constant('freeze' as const),
+          thaw: fc.boolean(),
+          ms: fc.constantFrom(undefined, 700, 8_000),
+        })
+        .map(({ ms, ...rest }) => ({ ...rest, ...(ms ? { ms } : {}) })),
+    },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), pick }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('block' as const), pick, on: fc.nat({ max: 11 }) }) },
     {
@@ -286,7 +306,8 @@ interface SimWriter {
   role: string;
   life: string;
   number: number;
-  frozen?: { text: string };
+  frozen?: FreezeRecord;
+  fleet?: FleetWord<FreezeRecord>;
   told?: { epoch: number; number: number };
   orders: LandingOrder[];
   results: Map<string, LandingResult>;
@@ -303,7 +324,7 @@ export class Broken extends Error {}
 const copy = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
 /** What decide was asked and told, for replaying it without a fleet. */
-export type Step = { event: Event; now: number } | { orders: string } | { standing: string };
+export type Step = { event: Event; now: number } | { orders: string; now: number } | { standing: string };
 
 export class Fleet {
   now = 1_000_000;
@@ -410,6 +431,9 @@ export class Fleet {
       case 'see dead':
         this.seeDead(at(this.agents, op.pick));
         break;
+      case 'freeze':
+        this.freezeFleet(op.thaw, op.ms);
+        break;
       case 'issue':
         this.send({
           kind: 'issue',
@@ -433,10 +457,19 @@ export class Fleet {
     }
   }
 
+  /** A person's word: the coordinator's workflow numbers it when it comes. */
+  private freezeFleet(thaw: boolean, ms?: number): void {
+    const number = Math.max((this.state.fleetWord?.number ?? 0) + 1, this.now);
+    const freeze = { text: 'release day', by: 'ann', ...(ms ? { duration: ms } : {}) };
+    this.tell({ kind: 'fleet', number, ...(thaw ? {} : { freeze }) });
+  }
+
   /** Faults stop and time passes: everything has to come to its end. */
   finish(): void {
     for (const key of ISSUES) this.send({ kind: 'issue', key, state: 'open', number: ++this.counters });
     if (this.state.recovery) this.survey();
+    this.settle();
+    this.freezeFleet(true);
     for (let round = 0; round < 60; round++) {
       this.settle();
       // Whoever waits for more paths waits until it is answered: nobody may wait for ever.
@@ -639,8 +672,8 @@ export class Fleet {
     due.announcements.clear();
     if (!this.state.recovery) {
       for (const role of due.orders) {
-        this.steps.push({ orders: role });
-        const orders = copy(takeOrders(this.state, role));
+        this.steps.push({ orders: role, now: this.now });
+        const orders = copy(takeOrders(this.state, role, this.now));
         for (const order of orders.landings) this.checkHandOver(order);
         this.network.push({ to: 'writer', role, orders });
       }
@@ -914,13 +947,14 @@ export class Fleet {
   }
 
   private reportWriter(writer: SimWriter): void {
-    const { role, life, frozen } = writer;
+    const { role, life, frozen, fleet } = writer;
     this.send({
       kind: 'writer',
       role,
       life,
       number: ++writer.number,
-      ...(frozen ? { frozen } : {}),
+      ...(frozen ? { frozen: told(frozen, this.now) } : {}),
+      ...(fleet ? { fleet: wordTold(fleet, this.now) } : {}),
       results: [...writer.results.values()],
     });
   }
@@ -930,11 +964,14 @@ export class Fleet {
     if (!writer) return;
     const { told } = writer;
     if (told && (orders.epoch - told.epoch || orders.number - told.number) <= 0) return;
+    if (!told && orders.frozen && !writer.frozen) writer.frozen = kept(orders.frozen, this.now);
     writer.told = { epoch: orders.epoch, number: orders.number };
     writer.orders = orders.landings;
+    let news = (writer.fleet?.number ?? 0) > (orders.fleet?.number ?? 0);
+    if (orders.fleet && orders.fleet.number > (writer.fleet?.number ?? 0))
+      writer.fleet = wordKept(orders.fleet, this.now);
     const ids = new Set(orders.landings.map((order) => order.id));
     for (const id of writer.results.keys()) if (!ids.has(id)) writer.results.delete(id);
-    let news = false;
     for (const order of orders.landings) {
       const fate = this.ledger.get(order.id);
       if (fate) writer.results.set(order.id, fate.result);
@@ -954,7 +991,7 @@ export class Fleet {
 
   private openOrders = (): { writer: SimWriter; order: LandingOrder }[] =>
     [...this.writers.values()].flatMap((writer) =>
-      writer.frozen
+      writer.frozen || writer.fleet?.freeze
         ? []
         : writer.orders
             .filter((order) => !writer.results.has(order.id) && !this.ledger.has(order.id))
@@ -975,7 +1012,7 @@ export class Fleet {
     else if (how === 10) {
       writer.frozen = { text: 'the deploy failed' };
       this.enter(writer, order, { id: order.id, kind: 'rolled-back', code: 'DEPLOY_FAILED', text: 'no' });
-    } else if (how === 11) writer.frozen = { text: 'frozen by ann' };
+    } else if (how === 11) writer.frozen = kept({ text: 'a pause', by: 'ann', duration: 4_000 }, this.now);
     else
       this.enter(writer, order, { id: order.id, kind: 'landed', commit: order.commit, entry: 1, behind: 0 });
     this.reportWriter(writer);
@@ -1009,12 +1046,21 @@ export class Fleet {
       const next = Math.max(this.now, Math.min(until, nextDeadline(this.state) ?? until));
       this.reap(next);
       this.now = next;
+      this.thawDue(next);
       if ((nextDeadline(this.state) ?? Infinity) > this.now) {
         if (this.now >= until) return;
         continue;
       }
       if (++ticks > 2_000) throw new Broken('deadlines never end');
       this.tell({ kind: 'tick' });
+    }
+  }
+
+  /** Writers end freezes that have an end, by their own clock. */
+  private thawDue(time: number): void {
+    for (const writer of this.writers.values()) {
+      if (writer.fleet?.freeze && isOver(writer.fleet.freeze, time)) delete writer.fleet.freeze;
+      if (writer.frozen && isOver(writer.frozen, time)) this.thaw(writer);
     }
   }
 
@@ -1075,6 +1121,8 @@ export class Fleet {
       throw new Broken(`more of kind ${kind} run than it allows`);
     for (const { resource } of record.facts.uses ?? []) this.checkRate(resource);
     this.checkTrials(record);
+    const freeze = state.fleetWord?.freeze ?? (role ? state.roles.get(role)?.frozen : undefined);
+    if (freeze) throw new Broken(`${id} was granted though it is frozen: ${freeze.text}`);
   }
 
   /** An open circuit lets nobody through before its cool-down is over, and then one at a time. */

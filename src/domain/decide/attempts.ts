@@ -3,6 +3,7 @@
 
 import { noteResult } from '../circuits.js';
 import { compareFences, type Fence, sameFence } from '../fence.js';
+import { frozenBy } from '../freeze.js';
 import type { TaskReport } from '../messages.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {
@@ -134,6 +135,8 @@ function land(
   const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
   // The task knows that it lands; no message is owed, unless it has to learn whom to believe from now on.
   if (!inherited(state, task)) state.due.standings.delete(task.id);
+  const frozen = task.ordered ? undefined : frozenBy(state, role);
+  if (frozen) return [taken, record(state, task, 'hold', frozen.code, frozen.evidence, now)];
   const issue = task.facts.issue;
   const known = issue === undefined ? undefined : state.issues.get(issue);
   if (issue === undefined || !known || !landingOnHold(state, task)) return [taken];

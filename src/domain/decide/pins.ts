@@ -2,6 +2,7 @@
 // instead, each for a time of its own: over it, a waiting task gives its claims back and asks for them again, and a
 // landing is withdrawn through the ledger and the task is tried again.
 
+import { frozenBy } from '../freeze.js';
 import type { State, TaskRecord } from '../state.js';
 import { freeAt, landingOnHold, pin, record, release, type Taken } from '../transitions.js';
 import { fail } from './retry.js';
@@ -36,7 +37,7 @@ function expireLanding(state: State, task: TaskRecord, now: number): Taken[] {
   if (task.stop) return [];
   const known = state.roles.get(role);
   const first = Math.max(task.since, known?.settledAt ?? 0);
-  const waits = known?.frozen !== undefined || standsBack(state, task) || !isFirst(state, task, role);
+  const waits = frozenBy(state, role) !== undefined || standsBack(state, task) || !isFirst(state, task, role);
   if (waits || first + limit > now) {
     pin(state, task, waits ? now + limit : first + limit);
     return [];

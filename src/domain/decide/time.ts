@@ -5,6 +5,7 @@ import type { State, TaskRecord } from '../state.js';
 import { end, letGo, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
 import { waitsForOthers } from '../waits.js';
 import { cancelTask } from './cancel.js';
+import { thaw } from './freezes.js';
 import { expirePin } from './pins.js';
 import { expirePlan } from './plans.js';
 import { expireRecovery } from './recovery.js';
@@ -15,6 +16,8 @@ export function expire(state: State, now: number): Taken[] {
     const { id, kind } = due;
     if (kind === 'recovery') {
       expireRecovery(state, now);
+    } else if (kind === 'thaw') {
+      taken.push(...thaw(state, id, now));
     } else if (kind === 'wake') {
       wake(state, id);
     } else if (kind === 'plan') {

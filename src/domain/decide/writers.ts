@@ -5,7 +5,8 @@ import { earlierLife } from '../fence.js';
 import type { LandingResult, WriterReport } from '../messages.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import type { State, TaskRecord } from '../state.js';
-import { end, landingId, type Taken, wake } from '../transitions.js';
+import { end, landingId, type Taken } from '../transitions.js';
+import { onFleetWord, onRoleFreeze } from './freezes.js';
 import { livesOf } from './lives.js';
 import { heard } from './recovery.js';
 import { fail } from './retry.js';
@@ -17,14 +18,14 @@ export function onWriter(state: State, report: WriterReport, now: number): Taken
   state.roles.set(report.role, {
     life: report.life,
     seen: report.number,
-    ...(report.frozen ? { frozen: report.frozen } : {}),
     ...(known?.settledAt === undefined ? {} : { settledAt: known.settledAt }),
   });
+  const fleet = report.fleet ? onFleetWord(state, report.fleet, now) : [];
+  const freeze = onRoleFreeze(state, report.role, { report: report.frozen, before: known?.frozen }, now);
   heard(state, `writer:${report.role}`);
-  if (known?.frozen && !report.frozen) wake(state, `role:${report.role}`);
   // It may have missed its orders, or have them from an earlier coordinator or in an earlier life: say them once more.
   state.due.orders.add(report.role);
-  return report.results.flatMap((result) => onLanding(state, result, now));
+  return [...fleet, ...freeze, ...report.results.flatMap((result) => onLanding(state, result, now))];
 }
 
 /** Its landings are handed over once more, which starts a writer of a new life; the ledger tells that one what landed. */

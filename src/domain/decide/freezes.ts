@@ -1,0 +1,62 @@
+// Freezes begin and end: the fleet's by a person's word, which its writers repeat to a coordinator that lost its state; a
+// role's by what its writer says. Whatever waited is looked at again when one is over, and landings are handed over.
+
+import { type FleetWord, type FreezeReport, frozenBy, frozenKey, isOver, kept, wordKept } from '../freeze.js';
+import type { RoleRecord, State } from '../state.js';
+import { landingOnHold, record, type Taken, wake } from '../transitions.js';
+
+/** The highest number counts. */
+export function onFleetWord(state: State, word: FleetWord, now: number): Taken[] {
+  const known = state.fleetWord;
+  if (known && word.number <= known.number) return [];
+  state.fleetWord = wordKept(word, now);
+  const { freeze } = state.fleetWord;
+  if (freeze?.until !== undefined) state.deadlines.push({ at: freeze.until, kind: 'thaw', id: '' });
+  wake(state, frozenKey(''));
+  // Every writer keeps it, and hands over no landing meanwhile.
+  for (const role of Object.keys(state.rules.roles)) state.due.orders.add(role);
+  return known?.freeze && !freeze ? handOver(state, undefined, now) : [];
+}
+
+/** What the role's writer says of itself now. */
+export function onRoleFreeze(
+  state: State,
+  role: string,
+  { report, before }: { report: FreezeReport | undefined; before: RoleRecord['frozen'] },
+  now: number,
+): Taken[] {
+  const record = state.roles.get(role);
+  if (!record) return [];
+  delete record.frozen;
+  if (report && report.left !== 0) record.frozen = kept(report, now);
+  const { frozen } = record;
+  if (frozen?.until !== undefined) state.deadlines.push({ at: frozen.until, kind: 'thaw', id: role });
+  if (frozen?.text !== before?.text || frozen?.by !== before?.by) wake(state, frozenKey(role));
+  return before && !frozen ? handOver(state, role, now) : [];
+}
+
+/** A freeze with an end is over by itself. `role` is empty for that of the fleet. */
+export function thaw(state: State, role: string, now: number): Taken[] {
+  const owner = role === '' ? state.fleetWord : state.roles.get(role);
+  const freeze = owner && ('number' in owner ? owner.freeze : owner.frozen);
+  if (!owner || !freeze || !isOver(freeze, now)) return [];
+  if ('number' in owner) delete owner.freeze;
+  else delete owner.frozen;
+  wake(state, frozenKey(role));
+  return handOver(state, role === '' ? undefined : role, now);
+}
+
+/** Landings of the role, or of all, that a freeze had kept back. */
+function handOver(state: State, role: string | undefined, now: number): Taken[] {
+  return [...state.landing].flatMap(([of, ids]) => {
+    if ((role !== undefined && of !== role) || frozenBy(state, of)) return [];
+    state.due.orders.add(of);
+    return [...ids].flatMap((id) => {
+      const task = state.tasks.get(id);
+      const code = task?.decisions.at(-1)?.code;
+      if (!task?.result || landingOnHold(state, task) || (code !== 'FLEET_FROZEN' && code !== 'ROLE_FROZEN'))
+        return [];
+      return [record(state, task, 'land', 'COMMITS_READY', { commit: task.result.commit }, now)];
+    });
+  });
+}

@@ -1,4 +1,4 @@
-// Verify commands, deploy commands and the look at the public surface: what a writer runs in a checkout of the exact
+// Commands that make generated files anew, verify commands, deploy commands and the look at the public surface: what a writer runs in a checkout of the exact
 // commit. One checkout folder per role; everything that runs there is ended before the next thing starts, also what
 // a dead worker left.
 
@@ -10,6 +10,8 @@ import type { Host } from './host.js';
 import type { Mirror } from './mirror.js';
 import { outputFile, redact, secretsIn, tailOf } from './output.js';
 import { allowedEnv, endTree, runProcess } from './processes.js';
+
+type Use = 'regenerate' | 'verify' | 'deploy';
 
 export interface DeployContext {
   host: Host;
@@ -48,10 +50,8 @@ export async function deployNow(
   return missing === undefined ? undefined : { code: 'SURFACE_FAILED', text: missing };
 }
 
-async function checkOut(
-  { host, mirror, role, commit }: DeployContext,
-  use: 'verify' | 'deploy',
-): Promise<string> {
+/** A checkout of the context's commit in a folder for this use; its files are in `tree`. */
+export async function checkOut({ host, mirror, role, commit }: DeployContext, use: Use): Promise<string> {
   const folder = join(host.home, 'writers', role, use);
   // What an earlier life of this writer left running must not go on in, or beside, this one.
   await endLeftovers(folder);
@@ -74,10 +74,11 @@ async function endLeftovers(folder: string): Promise<void> {
   await endTree(undefined, folder, 0);
 }
 
-async function runInFolder(
+/** Runs a command in a checkout. Undefined when it exits with 0, else what failed. */
+export async function runInFolder(
   context: DeployContext,
   folder: string,
-  what: 'verify' | 'deploy',
+  what: Use,
   command: string | string[],
   timeout: number,
 ): Promise<string | undefined> {

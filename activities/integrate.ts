@@ -3,12 +3,21 @@
 
 import { GitError } from '../src/client/git.js';
 import { TreeEditor } from '../src/client/tree-editor.js';
+import type { Right } from '../src/domain/surfaces.js';
 import type { Mirror } from './mirror.js';
 import { applyChanges, type Change, changesBetween, conflicts, pathText, recommit } from './trees.js';
 
 export type Integration =
-  | { kind: 'integrated'; commit: string; behind: number }
-  | { kind: 'refused'; code: 'OUTSIDE_CLAIM' | 'LANDING_CONFLICT' | 'LANDING_REFUSED'; text: string };
+  /** `aside`: changes of generated files that were left out, by the entry of the configuration that makes them anew. */
+  | { kind: 'integrated'; commit: string; behind: number; aside: Aside }
+  | {
+      kind: 'refused';
+      code: 'OUTSIDE_CLAIM' | 'OTHERS_OWN' | 'LANDING_CONFLICT' | 'LANDING_REFUSED';
+      text: string;
+    };
+
+export type Aside = ReadonlyMap<number, readonly string[]>;
+type Rights = (path: string) => Right;
 
 interface Step {
   commit: string;
@@ -21,24 +30,55 @@ const refused = (code: Extract<Integration, { kind: 'refused' }>['code'], text: 
   text,
 });
 
-/** Integrates base..commit onto tip, if every path it changes is allowed. All three are commits of the mirror. */
+/** Integrates base..commit onto tip, as far as there is a right to each change. All three are commits of the mirror. */
 export async function integrate(
   mirror: Mirror,
   order: { base: string; commit: string },
   tip: string,
-  allowed: (path: string) => boolean,
+  rights: Rights,
 ): Promise<Integration> {
   const { base, commit } = order;
-  const total = await changesBetween(mirror, base, commit);
-  const { steps, linear } = await stepsOf(mirror, base, commit, total);
-  const unclaimed = outside(allowed, [total, ...steps.map((step) => step.changes)]);
-  if (unclaimed.length > 0) return refused('OUTSIDE_CLAIM', listed(unclaimed));
-  if (base === tip && linear) return { kind: 'integrated', commit, behind: 0 };
+  const all = await changesBetween(mirror, base, commit);
+  const { steps: whole, linear } = await stepsOf(mirror, base, commit, all);
+  const sets = [all, ...whole.map((step) => step.changes)];
+  const problem = refusal(rights, sets);
+  if (problem) return problem;
+  const aside = setAside(rights, sets);
+  if (aside.size === 0 && base === tip && linear) return { kind: 'integrated', commit, behind: 0, aside };
+  const kept = (changes: Change[]) =>
+    aside.size === 0 ? changes : changes.filter(({ path }) => rights(pathText(path)).kind === 'lands');
+  const steps = whole.map((step) => ({ ...step, changes: kept(step.changes) }));
   const behind = Number(await mirror.text(['rev-list', '--count', `${base}..${tip}`]));
   const moved = await changesBetween(mirror, base, tip);
-  const clashing = conflicts(total, moved);
-  if (clashing.length > 0) return await mergeByContent(mirror, commit, tip, behind, clashing, allowed);
-  return { kind: 'integrated', commit: await replayOnto(mirror, steps, tip), behind };
+  const clashing = conflicts(kept(all), moved);
+  if (clashing.length === 0)
+    return { kind: 'integrated', commit: await replayOnto(mirror, steps, tip), behind, aside };
+  const ours = aside.size === 0 ? commit : await replayOnto(mirror, steps, base);
+  return await mergeByContent(mirror, ours, tip, { behind, clashing, rights, aside });
+}
+
+/** What a change may not be: outside the claim, or another role's own. */
+function refusal(rights: Rights, sets: readonly Change[][]): Integration | undefined {
+  const unclaimed = new Set<string>();
+  const own = new Set<string>();
+  for (const changes of sets)
+    for (const change of changes) {
+      const path = pathText(change.path);
+      const right = rights(path);
+      if (right.kind === 'unclaimed') unclaimed.add(path);
+      if (right.kind === 'own') own.add(`${path} (${right.of})`);
+    }
+  if (own.size > 0) return refused('OTHERS_OWN', listed([...own]));
+  return unclaimed.size > 0 ? refused('OUTSIDE_CLAIM', listed([...unclaimed])) : undefined;
+}
+
+function setAside(rights: Rights, sets: readonly Change[][]): Aside {
+  const aside = new Map<number, string[]>();
+  for (const path of new Set(sets.flat().map((change) => pathText(change.path)))) {
+    const right = rights(path);
+    if (right.kind === 'generated') aside.set(right.entry, [...(aside.get(right.entry) ?? []), path]);
+  }
+  return aside;
 }
 
 /** The commits one by one when they are a line from the base, else all of them as one change. */
@@ -69,13 +109,6 @@ async function stepsOf(
   return { steps, linear: true };
 }
 
-function outside(allowed: (path: string) => boolean, sets: readonly Change[][]): string[] {
-  const found = new Set<string>();
-  for (const changes of sets)
-    for (const { path } of changes) if (!allowed(pathText(path))) found.add(pathText(path));
-  return [...found];
-}
-
 const listed = (paths: string[]): string =>
   paths.slice(0, 10).join(', ') + (paths.length > 10 ? ` and ${paths.length - 10} more` : '');
 
@@ -94,10 +127,9 @@ async function mergeByContent(
   mirror: Mirror,
   commit: string,
   tip: string,
-  behind: number,
-  clashing: string[],
-  allowed: (path: string) => boolean,
+  known: { behind: number; clashing: string[]; rights: Rights; aside: Aside },
 ): Promise<Integration> {
+  const { behind, clashing, rights, aside } = known;
   let tree: string;
   try {
     const merged = await mirror.run([
@@ -117,8 +149,8 @@ async function mergeByContent(
     if (!(error instanceof GitError) || (error.code !== 1 && error.code !== 128)) throw error;
     return refused('LANDING_CONFLICT', `both sides changed ${listed(clashing)}`);
   }
-  // What the merge brings to the branch must still lie within the claim.
-  const unclaimed = outside(allowed, [await changesBetween(mirror, tip, tree)]);
-  if (unclaimed.length > 0) return refused('OUTSIDE_CLAIM', listed(unclaimed));
-  return { kind: 'integrated', commit: await recommit(mirror, commit, tree, tip), behind };
+  // What the merge brings to the branch must still be what there is a right to.
+  const problem = refusal(rights, [await changesBetween(mirror, tip, tree)]);
+  if (problem) return problem;
+  return { kind: 'integrated', commit: await recommit(mirror, commit, tree, tip), behind, aside };
 }

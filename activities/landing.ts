@@ -8,12 +8,13 @@ import { roleRepository } from '../src/domain/config.js';
 import { ledgerRef } from '../src/domain/ids.js';
 import { fateOf, type LedgerEntry } from '../src/domain/ledger.js';
 import type { LandingOrder, LandingResult } from '../src/domain/messages.js';
-import { mayChange } from '../src/domain/rights.js';
+import { rightsOf } from '../src/domain/surfaces.js';
 import { type DeployContext, deployNow, verifyTree } from './checkout.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
 import { appendEntry, type LedgerView, readLedger } from './ledger.js';
 import type { Mirror } from './mirror.js';
+import { regenerate } from './regenerate.js';
 import { commitTree } from './trees.js';
 
 /** The remote may refuse the same push so often before that is taken for an answer (a hook, a protected branch). */
@@ -189,10 +190,8 @@ async function moveLedgerAlone(mirror: Mirror, entry: { kind: 'taken-over'; reas
 }
 
 async function landOne(host: Host, mirror: Mirror, role: string, order: LandingOrder): Promise<Landed> {
-  const allowed = mayChange(order.writes, {
-    repository: mirror.name,
-    caseInsensitive: host.config.repositories[mirror.name]?.caseInsensitive === true,
-  });
+  const { caseInsensitive = false, claims } = host.config.repositories[mirror.name] ?? {};
+  const rights = rightsOf(order.writes, { repository: mirror.name, caseInsensitive, claims, role });
   let refusals = 0;
   let before = '';
   let verified = '';
@@ -212,17 +211,22 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     if (fate) return await resultOf(host, role, order, fate, ledger);
     if ((await mirror.find(order.commit)) === undefined)
       return refuse(order, 'LANDING_REFUSED', `commit ${order.commit} is nowhere to be found`);
-    const integrated = await integrate(mirror, order, tip, allowed);
+    const integrated = await integrate(mirror, order, tip, rights);
     if (integrated.kind === 'refused') return refuse(order, integrated.code, integrated.text);
-    const { commit, behind } = integrated;
+    const { behind, aside } = integrated;
+    const context = contextOf(host, mirror, role, order, integrated.commit);
+    const generated = await regenerate(context, aside);
+    stopIfCancelled();
+    if (generated.kind === 'failed') return refuse(order, 'REGENERATE_FAILED', generated.text);
+    const { commit, paths } = generated;
     const tree = await mirror.treeOf(commit);
     if (tree !== verified) {
-      const failure = await verifyTree(contextOf(host, mirror, role, order, commit));
-      if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the landing was stopped');
+      const failure = await verifyTree({ ...context, commit });
+      stopIfCancelled();
       if (failure) return refuse(order, 'VERIFY_FAILED', failure);
       verified = tree;
     }
-    const problem = await pushLanding(mirror, ledger, order, { tip, commit, behind });
+    const problem = await pushLanding(mirror, ledger, order, { tip, commit, behind, regenerated: paths });
     if (problem === undefined)
       return landed(host, role, order, { to: commit, number: ledger.entries.length + 1, behind });
     // Something moved meanwhile, or the answer was lost: look again. A remote that refuses what has not moved says no.
@@ -234,6 +238,10 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
   }
 }
 
+function stopIfCancelled(): void {
+  if (Context.current().cancellationSignal.aborted) throw new CancelledFailure('the landing was stopped');
+}
+
 /** Whether this host has a ledger and the commits, so that it can try without asking first. */
 const isKnown = async (mirror: Mirror, order: LandingOrder): Promise<boolean> =>
   (await mirror.find(ledgerRef(mirror.branch))) !== undefined &&
@@ -243,9 +251,9 @@ async function pushLanding(
   mirror: Mirror,
   ledger: LedgerView,
   order: LandingOrder,
-  landing: { tip: string; commit: string; behind: number },
+  landing: { tip: string; commit: string; behind: number; regenerated: string[] },
 ): Promise<string | undefined> {
-  const { tip, commit, behind } = landing;
+  const { tip, commit, behind, regenerated } = landing;
   const head = `refs/heads/${mirror.branch}`;
   const updates = [`--force-with-lease=${head}:${tip}`, `${commit}:${head}`];
   // The attempt's own ref has served: its commits are on the branch with this very push.
@@ -259,6 +267,7 @@ async function pushLanding(
     from: tip,
     to: commit,
     behind,
+    ...(regenerated.length > 0 ? { regenerated: regenerated.slice(0, 100) } : {}),
     ...(order.title ? { title: order.title } : {}),
   };
   return await appendEntry(mirror, ledger, entry, updates, { [head]: commit });

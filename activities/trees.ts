@@ -8,7 +8,8 @@ import type { Mirror } from './mirror.js';
 /** What differs at a path, or shall. */
 export type Change = Omit<RawChange, 'status'>;
 
-const GONE = '000000';
+/** The mode of what is not there. */
+export const GONE = '000000';
 
 /** What differs between two trees or commits, exactly. */
 export async function changesBetween(mirror: Mirror, from: string, to: string): Promise<Change[]> {

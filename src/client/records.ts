@@ -13,7 +13,8 @@ import { git, gitText } from './git.js';
 /** The packets of one task, or of all of a fleet: each life of a task has one, in the order in which they were written. */
 export async function readPackets(fleet: Fleet, task?: string): Promise<Packet[]> {
   const found: Packet[] = [];
-  for (const { url } of Object.values(fleet.config.repositories)) {
+  // Two of the fleet's repositories may be two branches of one.
+  for (const url of new Set(Object.values(fleet.config.repositories).map((one) => one.url))) {
     await withRef(url, PACKETS_REF, async (dir) => {
       const names = await gitText(dir, [
         'log',

@@ -1,18 +1,11 @@
 // signalbox.yaml: what a fleet is. One zod schema; the editor's JSON Schema and every error message come from it.
 
 import { z } from 'zod';
-import { DURATION, parseDuration } from './durations.js';
-import { NAME } from './ids.js';
+import { Command, Duration, Name } from './fields.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
+import { Surfaces } from './surfaces.js';
 
-export const Duration = z
-  .string()
-  .regex(DURATION, 'a duration such as "30s", "10m" or "2h"')
-  .transform((text) => parseDuration(text) ?? 0);
-
-export const Name = z
-  .string()
-  .regex(NAME, 'a name: letters, digits, ".", "_" and "-", at most 80, starting with a letter or digit');
+export { Duration, Name };
 
 /** `git check-ref-format --branch`, as far as it can be told from the text alone. */
 const Branch = z
@@ -78,11 +71,8 @@ const Repository = z.strictObject({
     .describe(
       'true where `A` and `a` are one file, as on the disks of macOS and Windows: claims that differ in case alone overlap.',
     ),
+  claims: Surfaces.optional().describe('Which paths need a claim; every one when left out.'),
 });
-
-const Command = z
-  .union([z.string().min(1), z.array(z.string()).min(1)])
-  .describe('A shell command line, or a list: program and arguments.');
 
 const Deploy = z.strictObject({
   command: Command,
@@ -208,6 +198,13 @@ export const Config = z
     if (Object.keys(config.repositories).length === 0)
       complain(['repositories'], 'at least one repository is needed');
     if (Object.keys(config.agents).length === 0) complain(['agents'], 'at least one kind of agent is needed');
+    for (const [name, { claims }] of Object.entries(config.repositories))
+      for (const role of Object.keys(claims?.own ?? {}))
+        if (!Object.hasOwn(config.roles, role))
+          complain(
+            ['repositories', name, 'claims', 'own', role],
+            `no role is called "${role}"; there are: ${Object.keys(config.roles).join(', ')}`,
+          );
     const writerOf = new Map<string, string>();
     for (const [role, { resources, surface, deploy }] of Object.entries(config.roles)) {
       const repository = roleRepository({ resources });

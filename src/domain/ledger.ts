@@ -19,6 +19,8 @@ export const LedgerEntry = z.object({
   to: z.string(),
   /** How many commits the branch had moved since the agent started. */
   behind: z.number().optional(),
+  /** Generated files that were set aside and made anew. */
+  regenerated: z.array(z.string()).optional(),
   reason: z.string().optional(),
 });
 export type LedgerEntry = z.infer<typeof LedgerEntry>;

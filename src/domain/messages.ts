@@ -169,7 +169,12 @@ export interface Orders {
 
 export type RefusalCode = Extract<
   ReasonCode,
-  'LANDING_CONFLICT' | 'OUTSIDE_CLAIM' | 'VERIFY_FAILED' | 'LANDING_REFUSED'
+  | 'LANDING_CONFLICT'
+  | 'OUTSIDE_CLAIM'
+  | 'OTHERS_OWN'
+  | 'REGENERATE_FAILED'
+  | 'VERIFY_FAILED'
+  | 'LANDING_REFUSED'
 >;
 
 export type LandingResult =

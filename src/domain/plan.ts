@@ -2,19 +2,12 @@
 
 import { z } from 'zod';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
+import { Claim } from './fields.js';
 import { findCycle } from './graph.js';
 import { reservedPlan, TASK_NAME } from './ids.js';
 import { BadPattern, parsePattern, splitRepository } from './paths.js';
 import { Use, useRefused } from './resources.js';
-
-const Claim = z.string().superRefine((claim, ctx) => {
-  try {
-    parsePattern(claim);
-  } catch (error) {
-    if (!(error instanceof BadPattern)) throw error;
-    ctx.addIssue({ code: 'custom', message: error.message });
-  }
-});
+import { rightsOf } from './surfaces.js';
 
 const PlanName = Name.superRefine((plan, ctx) => {
   const message = reservedPlan(plan);
@@ -229,6 +222,14 @@ export function checkAgainst(
       for (const [i, claim] of Array.isArray(claims) ? claims.entries() : [])
         known(repositoryNamed(claim), Object.keys(config.repositories), [index, field, i], 'repository');
     }
+    for (const [i, claim] of Array.isArray(task.writes) ? task.writes.entries() : []) {
+      const owner = ownerOf(config, task.role, claim);
+      if (owner !== undefined)
+        found.push({
+          path: [index, 'writes', i],
+          message: `is the own of role "${owner}": nothing else lands there`,
+        });
+    }
     if (agentKind(config, task.agent) === undefined && task.agent === undefined) {
       found.push({
         path: [index, 'agent'],
@@ -237,6 +238,23 @@ export function checkAgainst(
     }
   });
   return found;
+}
+
+/** The role whose own the whole claim is, when that is another one. */
+function ownerOf(config: Config, role: string | undefined, claim: unknown): string | undefined {
+  if (typeof claim !== 'string' || role === undefined || !Object.hasOwn(config.roles, role)) return undefined;
+  try {
+    const { repository = rulesOf(config).roles[role]?.repository ?? '', keys } = parsePattern(claim);
+    const place = config.repositories[repository];
+    const end = keys.findIndex((key) => typeof key !== 'string');
+    const names = end < 0 ? keys : keys.slice(0, end);
+    if (!place || names.length === 0) return undefined;
+    const right = rightsOf([], { ...place, repository, role })(names.join('/'));
+    return right.kind === 'own' ? right.of : undefined;
+  } catch (error) {
+    if (error instanceof BadPattern) return undefined;
+    throw error;
+  }
 }
 
 /** The repository that a claim names, also one that cannot be right in other ways. */

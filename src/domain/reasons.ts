@@ -120,6 +120,8 @@ const RETRY = {
   EXTENSION_RETRIED: (e) =>
     `it asked for ${e.path}, held by ${e.holder}, whose end could wait for its own: its claims are released, its work is kept, and it starts again with all the paths`,
   OUTSIDE_CLAIM: (e) => `it changed paths that it does not claim${because(e)}`,
+  OTHERS_OWN: (e) => `it changed what is another role's own${because(e)}`,
+  REGENERATE_FAILED: (e) => `generated files could not be made anew on the merged tree${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
   LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,
   UPSTREAM_NEEDS_CLAIM: (e) =>

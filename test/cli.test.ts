@@ -708,7 +708,7 @@ describe.concurrent('a fleet', () => {
       task: { id: 'held/one', phase: 'running' },
       waiting: ['queue/two'],
     });
-    expect(claims.out).toMatch(/^HOLDER +STATE +SINCE +LEASE LEFT +FENCE +WAITING +PATHS\n/);
+    expect(claims.out).toMatch(/^HOLDER +STATE +SINCE +LEASE LEFT +FENCE +WAITING +PATHS AND RESOURCES\n/);
     expect(claims.out).toMatch(/\nheld\/one +running +\d+s +\S.* +\d+\.\d+ +1 +held\n/);
     expect(json<Overview>(lines).claims.find(({ holder }) => holder === 'held/one')).toMatchObject({
       paths: ['held'],

@@ -72,8 +72,8 @@ const SURVEY_AGAIN_MS = 2_000;
 const LOOK_UP_AGAIN_MS = 10_000;
 /** Standings in one delivery. */
 const BATCH = 200;
-/** Below Temporal's own suggestion: a long replay on a cold worker is slow. */
-const HISTORY_LIMIT = 4_000;
+/** Below Temporal's own suggestion: a long replay, on a cold worker or after a signal thwarted the attempt, is slow. */
+const HISTORY_LIMIT = 2_000;
 
 export async function coordinator(input: CoordinatorInput): Promise<void> {
   const now = () => Date.now();

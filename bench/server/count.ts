@@ -2,7 +2,10 @@
 
 import type { Client } from '@temporalio/client';
 
-/** Resolves when so many workflows whose id begins so are closed. Asks Temporal's list, not each of them. */
+/**
+ * Resolves when so many workflows whose id begins so are closed; calls back at every tenth of them. Asks Temporal's
+ * list, not each of them.
+ */
 export async function allClosed(
   client: Client,
   prefix: string,
@@ -10,9 +13,12 @@ export async function allClosed(
   onCount?: (closed: number) => void,
 ): Promise<void> {
   const query = `ExecutionStatus != "Running" AND WorkflowId STARTS_WITH "${prefix}"`;
-  for (;;) {
+  for (let told = 0; ; ) {
     const { count } = await client.workflow.count(query);
-    onCount?.(count);
+    if (count >= told + wanted / 10) {
+      told = count;
+      onCount?.(count);
+    }
     if (count >= wanted) return;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }

@@ -14,6 +14,7 @@ import { Outbox } from '../../activities/outbox.js';
 import { reportActivities } from '../../activities/reports.js';
 import { FleetClient } from '../../src/client/fleet-client.js';
 import { Config, rulesOf } from '../../src/domain/config.js';
+import type { Fence } from '../../src/domain/fence.js';
 import { coordinatorId, WORKFLOW } from '../../src/domain/ids.js';
 import { serveQueues } from '../../worker/queues.js';
 import { registerSearchAttributes } from '../../worker/search-attributes.js';
@@ -28,11 +29,27 @@ export interface Stretch {
   to: number;
 }
 
+export interface AgentStretch extends Stretch {
+  fence: Fence;
+}
+
 export interface BareActivities {
   step(name: string): Promise<void>;
 }
 
-export const BARE_QUEUE = 'bare';
+const BARE_QUEUE = 'bare';
+
+let installed = false;
+
+function installRuntime(): void {
+  if (installed) return;
+  installed = true;
+  Runtime.install({
+    logger: new DefaultLogger('ERROR'),
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: 'ERROR' } },
+  });
+}
 
 export class World {
   private readonly closers: (() => Promise<void>)[] = [];
@@ -43,21 +60,22 @@ export class World {
     readonly client: Client,
     private readonly native: NativeConnection,
     private readonly dir: string,
+    private readonly bundle: string,
   ) {}
 
-  static async open(): Promise<World> {
-    Runtime.install({
-      logger: new DefaultLogger('ERROR'),
-      shutdownSignals: [],
-      telemetryOptions: { logging: { filter: 'ERROR' } },
+  /** `bundle`: the workflows; those beside this code when left out. `dbFile`: the server keeps its data in a file. */
+  static async open(options: { bundle?: string; dbFile?: string } = {}): Promise<World> {
+    installRuntime();
+    const server = await startTemporalServer({
+      log: () => undefined,
+      ...(options.dbFile === undefined ? {} : { dbFile: options.dbFile }),
     });
-    const server = await startTemporalServer({ log: () => undefined });
     const connection = await Connection.connect({ address: server.address });
     const native = await NativeConnection.connect({ address: server.address });
     await registerSearchAttributes(connection, server.namespace);
     const dir = mkdtempSync(join(tmpdir(), 'signalbox-bench-'));
     const client = new Client({ connection, namespace: server.namespace });
-    return new World(server, client, native, dir);
+    return new World(server, client, native, dir, options.bundle ?? builtBundle());
   }
 
   async close(): Promise<void> {
@@ -97,8 +115,16 @@ export class World {
     return stretches;
   }
 
-  /** A fleet of its own, served. */
-  async serveFleet(options: FleetOptions): Promise<IdleFleet> {
+  async startBare(workflowId: string, steps: number): Promise<void> {
+    await this.client.workflow.start('bare', {
+      workflowId,
+      taskQueue: BARE_QUEUE,
+      args: [workflowId, steps],
+    });
+  }
+
+  /** A fleet of its own, served, whose coordinator has found out that there was nobody before it. */
+  async serveFleet(options: FleetOptions): Promise<NoopFleet> {
     const config = Config.parse({
       fleet: `bench${++this.fleets}`,
       repositories: { app: { url: 'nowhere' } },
@@ -106,14 +132,14 @@ export class World {
       agents: { idle: { command: ['true'] } },
       ceiling: options.ceiling,
     });
-    const fleet = new IdleFleet(this.client, config, options.agentMs ?? 0);
+    const fleet = new NoopFleet(this.client, config, options.agentMs ?? 0);
     if (options.historyLimit !== undefined) await fleet.startCoordinator(options.historyLimit);
     const queues = await serveQueues({
       config,
       connection: this.native,
       namespace: this.server.namespace,
       identity: `${process.pid}@${hostname()}`,
-      bundle: builtBundle(),
+      bundle: this.bundle,
       activities: fleet.activities,
     });
     await fleet.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
@@ -126,6 +152,8 @@ export class World {
       return stopped;
     };
     this.closers.push(fleet.stop);
+    while ((await fleet.client.overview()).recovering)
+      await new Promise((resolve) => setTimeout(resolve, 100));
     return fleet;
   }
 }
@@ -138,11 +166,20 @@ export interface FleetOptions {
   historyLimit?: number;
 }
 
-export class IdleFleet {
+/** Works on all items, as many at a time as a plan is submitted with. */
+export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const hands = Array.from({ length: 20 }, async () => {
+    for (const item of queue) await work(item);
+  });
+  await Promise.all(hands);
+}
+
+export class NoopFleet {
   readonly client: FleetClient;
   readonly outbox: Outbox;
   /** When each agent ran. */
-  readonly agents: Stretch[] = [];
+  readonly agents: AgentStretch[] = [];
   readonly activities: Pick<Activities, 'task' | 'control'>;
   stop: () => Promise<void> = async () => undefined;
 
@@ -182,8 +219,12 @@ export class IdleFleet {
     };
   }
 
+  get name(): string {
+    return this.config.fleet;
+  }
+
   private async runAgent({ task, role, attempt, fence }: AgentInput): Promise<AgentRun> {
-    const stretch: Stretch = { name: task, from: performance.now(), to: 0 };
+    const stretch: AgentStretch = { name: task, from: performance.now(), to: 0, fence };
     if (this.agentMs > 0) await new Promise((resolve) => setTimeout(resolve, this.agentMs));
     const result: AgentRun['result'] = role
       ? { kind: 'commits', dead: true, base: 'base', commit: `commit of ${task}`, ref: 'ref' }

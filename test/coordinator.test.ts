@@ -1,0 +1,105 @@
+// The coordinator on a real server with a database of its own, with agents and writers that do nothing: it continues as
+// new however often it is signaled, and one that was reset to an earlier point does not go on from there.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { allClosed } from '../bench/server/count.js';
+import { type NoopFleet, World } from '../bench/server/world.js';
+import { compareFences } from '../src/domain/fence.js';
+import { coordinatorId, SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
+import type { Message } from '../src/domain/messages.js';
+
+let world: World;
+const dir = mkdtempSync(join(tmpdir(), 'signalbox-coordinator-'));
+beforeAll(async () => {
+  world = await World.open({ bundle: resolve('dist/workflow-bundle.js'), dbFile: join(dir, 'temporal.db') });
+});
+afterAll(async () => {
+  await world.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const SAME_PATH = Array.from({ length: 20 }, (_, i) => ({
+  id: `t${i}`,
+  prompt: 'nothing to do',
+  role: 'main',
+  writes: ['src/one.ts'],
+}));
+
+const coordinator = (fleet: NoopFleet) => world.client.workflow.getHandle(coordinatorId(fleet.name));
+
+async function statuses(fleet: NoopFleet): Promise<string[]> {
+  const found: string[] = [];
+  const query = `WorkflowId = "${coordinatorId(fleet.name)}"`;
+  for await (const { status } of world.client.workflow.list({ query })) found.push(status.name);
+  return found;
+}
+
+/** One agent at a time, each once, under fences that only grow. */
+function expectOneByOne(fleet: NoopFleet): void {
+  const agents = [...fleet.agents].sort((a, b) => a.from - b.from);
+  expect(new Set(agents.map(({ name }) => name)).size).toBe(agents.length);
+  for (const [i, agent] of agents.entries()) {
+    const before = agents[i - 1];
+    if (!before) continue;
+    expect(agent.from).toBeGreaterThanOrEqual(before.to);
+    expect(compareFences(agent.fence, before.fence)).toBeGreaterThan(0);
+  }
+}
+
+describe('the coordinator', () => {
+  it('continues as new under a storm of signals that never pauses', async () => {
+    const fleet = await world.serveFleet({ ceiling: 4, agentMs: 20, historyLimit: 60 });
+    const before = (await statuses(fleet)).length;
+    const nothing: Message[] = [{ kind: 'worker', renew: [], dead: [] }];
+    let storm = true;
+    let sent = 0;
+    const senders = Array.from({ length: 4 }, async () => {
+      for (; storm; sent++) {
+        await coordinator(fleet).signal(SIGNAL.tell, nothing);
+        await new Promise((done) => setTimeout(done, 20));
+      }
+    });
+    try {
+      await fleet.client.submit('p', SAME_PATH);
+      await allClosed(world.client, taskWorkflowId(fleet.name, ''), SAME_PATH.length);
+    } finally {
+      storm = false;
+      await Promise.all(senders);
+    }
+    const runs = (await statuses(fleet)).length - before;
+    expect(sent).toBeGreaterThan(120);
+    // Whoever gets stuck in a run takes all the rest of the storm in it.
+    expect(sent / runs).toBeLessThan(120);
+    expectOneByOne(fleet);
+    await fleet.stop();
+  });
+
+  it.each([['its first workflow task'], ['the middle of its history']])(
+    'that is reset to %s forgets nothing that counts',
+    async (where) => {
+      const fleet = await world.serveFleet({ ceiling: 4, agentMs: 100 });
+      await fleet.client.submit('p', SAME_PATH);
+      while (fleet.agents.length < 8) await new Promise((done) => setTimeout(done, 20));
+      const { epoch } = await fleet.client.overview();
+      const { events } = await coordinator(fleet).fetchHistory();
+      const { runId } = await coordinator(fleet).describe();
+      const completed = (events ?? []).filter((event) => event.workflowTaskCompletedEventAttributes);
+      const target = where === 'its first workflow task' ? completed[0] : completed[completed.length >> 1];
+      await world.client.workflowService.resetWorkflowExecution({
+        namespace: world.server.namespace,
+        workflowExecution: { workflowId: coordinatorId(fleet.name), runId },
+        reason: 'a test',
+        requestId: `${where} ${runId}`,
+        workflowTaskFinishEventId: target?.eventId ?? null,
+      });
+      await allClosed(world.client, taskWorkflowId(fleet.name, ''), SAME_PATH.length);
+      expect(fleet.agents.length).toBe(SAME_PATH.length);
+      expectOneByOne(fleet);
+      expect((await fleet.client.overview()).epoch).toBeGreaterThan(epoch);
+      await fleet.stop();
+    },
+  );
+});

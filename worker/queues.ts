@@ -2,9 +2,10 @@
 // writers. What the activities do is up to whoever serves them.
 
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
-import type { Activities } from '../activities/index.js';
+import type { Activities, TaskActivities } from '../activities/index.js';
 import type { Config } from '../src/domain/config.js';
 import { controlQueue, taskQueue } from '../src/domain/ids.js';
+import { type HostSize, Room } from './room.js';
 
 export interface QueueSettings {
   config: Config;
@@ -15,6 +16,8 @@ export interface QueueSettings {
   /** File of the workflow bundle. */
   bundle: string;
   activities: Pick<Activities, 'task' | 'control'>;
+  /** What of the host agents may use; as many slots as the ceiling when left out. */
+  size?: HostSize;
 }
 
 export interface ServedQueues {
@@ -23,6 +26,10 @@ export interface ServedQueues {
   stop(): Promise<void>;
 }
 
+/** Reports of tasks, and their packets. */
+const LOCAL_ACTIVITIES = 200;
+/** The SDK's own number. */
+const WORKFLOW_TASKS = 40;
 /** Agents are told to end at once; ending them, and keeping their work, may take as long as this. */
 const SHUTDOWN_FORCE = '1m';
 
@@ -39,6 +46,10 @@ export async function serveQueues(settings: QueueSettings): Promise<ServedQueues
     maxHeartbeatThrottleInterval: '1s',
     defaultHeartbeatThrottleInterval: '1s',
   };
+  const size = settings.size ?? { slots: config.ceiling };
+  const room = new Room(config, size);
+  const inRoom: TaskActivities['runAgent'] = (input) =>
+    room.holding(input.agent, () => activities.task.runAgent(input));
   const control = await Worker.create({
     ...shared,
     taskQueue: controlQueue(config.fleet),
@@ -47,9 +58,14 @@ export async function serveQueues(settings: QueueSettings): Promise<ServedQueues
   const tasks = await Worker.create({
     ...shared,
     taskQueue: taskQueue(config.fleet),
-    activities: activities.task,
-    maxConcurrentActivityTaskExecutions: config.ceiling,
-    maxConcurrentLocalActivityExecutions: 200,
+    activities: { ...activities.task, runAgent: inRoom },
+    tuner: {
+      activityTaskSlotSupplier:
+        size.memory === undefined ? { type: 'fixed-size', numSlots: size.slots } : room,
+      localActivityTaskSlotSupplier: { type: 'fixed-size', numSlots: LOCAL_ACTIVITIES },
+      workflowTaskSlotSupplier: { type: 'fixed-size', numSlots: WORKFLOW_TASKS },
+      nexusTaskSlotSupplier: { type: 'fixed-size', numSlots: 1 },
+    },
   });
   const running = [control.run(), tasks.run()];
   const stop = async () => {

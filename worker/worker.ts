@@ -15,6 +15,7 @@ import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
 import { serveQueues } from './queues.js';
+import type { HostSize } from './room.js';
 import { registerSearchAttributes } from './search-attributes.js';
 import { Undertaker } from './undertaker.js';
 import { Watchdog } from './watchdog.js';
@@ -26,6 +27,8 @@ export interface WorkerSettings {
   connection: ConnectionOptions;
   namespace: string;
   log: (line: string) => void;
+  /** What of this host agents may use; as many slots as the ceiling when left out. */
+  size?: HostSize;
   /** The workflow bundle; the built one when left out. */
   bundle?: string;
 }
@@ -58,7 +61,15 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   const activities = activitiesFor(host);
   const native = await NativeConnection.connect(nativeOptions(settings.connection));
   const identity = workerIdentity(host.self);
-  const queues = await serveQueues({ config, connection: native, namespace, identity, bundle, activities });
+  const queues = await serveQueues({
+    config,
+    connection: native,
+    namespace,
+    identity,
+    bundle,
+    activities,
+    ...(settings.size ? { size: settings.size } : {}),
+  });
   const watchdog = new Watchdog(client, config, log);
   await activities.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
   watchdog.start();

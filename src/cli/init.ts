@@ -126,6 +126,15 @@ agents:
     # command: ["sh", "-c", "codex exec --sandbox workspace-write - < \\"$SIGNALBOX_PROMPT_FILE\\""]
     # passEnv: [CODEX_API_KEY]
     timeout: 2h
+    # maxRunning: 4              # agents of this kind at once; the ceiling when left out
+    # memory: 2GB                # what one takes of its host, for \`signalbox worker --memory 16GB\`
+
+# What else is shared: databases, pipelines, surfaces. Each is listed by exactly one role, and asked for by tasks
+# with \`uses\`.
+# resources:
+#   db:orders: {shared: true}          # tasks that only share it run together
+#   surface:newsletter: {rate: 10/hour}
+#   pipeline:web: {capacity: 2}
 
 ceiling: 8        # agents at once, in the whole fleet
 lease: 30m        # how long a claim holds without a sign of life from its agent
@@ -136,6 +145,10 @@ lockDelay: 30s    # how long the paths of a holder that died rest
 retry:
   attempts: 2
   backoff: 10s
+# breaker:        # after failures in a row a role or a kind of agent starts nothing but a single trial
+#   failures: 5
+#   window: 60s
+#   coolDown: 1m
 issues:           # what a tracker's issue state means for its tasks
   closed: cancel
   done: cancel

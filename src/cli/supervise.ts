@@ -19,6 +19,8 @@ const HEALTHY_MS = 30_000;
 /** Resolves when the first worker polls; rejects with what it said when it cannot start at all. */
 export async function superviseWorker(options: {
   config: string;
+  /** More of its command line. */
+  args?: string[];
   logFile: string;
   env?: Record<string, string>;
   log: (line: string) => void;
@@ -33,7 +35,7 @@ export async function superviseWorker(options: {
     const began = Date.now();
     const worker = fork(
       fileURLToPath(new URL('./main.js', import.meta.url)),
-      ['worker', '--config', options.config],
+      ['worker', '--config', options.config, ...(options.args ?? [])],
       {
         stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
         // Its own process group: Ctrl-C in the terminal is the supervisor's alone to answer, once.

@@ -13,18 +13,20 @@ import {
 } from '../client/connection.js';
 import { Refused } from '../client/fleet-client.js';
 import { BadInput, type CommonOptions } from './context.js';
+import { type SizeOptions, sizeArgs, sizeOf, withSizeOptions } from './host-size.js';
 import { superviseWorker } from './supervise.js';
 
-interface UpOptions extends CommonOptions {
+interface UpOptions extends CommonOptions, SizeOptions {
   port?: string;
   uiPort?: string;
 }
 
 export const upCommand = (): Command =>
-  new Command('up')
-    .description(
+  withSizeOptions(
+    new Command('up').description(
       'Run everything: a Temporal server with its Web UI and a database on disk, and a worker. Ctrl-C stops both.',
-    )
+    ),
+  )
     .option('--port <port>', "the server's port; a free one when left out")
     .option('--ui-port <port>', "the Web UI's port; a free one when left out")
     .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
@@ -34,6 +36,7 @@ export const upCommand = (): Command =>
     )
     .action(async (options: UpOptions) => {
       const fleet = await readFleet(options.config);
+      await sizeOf(fleet.config, options);
       const log = (line: string) => process.stderr.write(`${line}\n`);
       await mkdir(fleet.home, { recursive: true });
       const given = givenServer();
@@ -47,6 +50,7 @@ export const upCommand = (): Command =>
       try {
         const worker = await superviseWorker({
           config: fleet.file,
+          args: sizeArgs(options),
           logFile: join(fleet.home, 'worker.log'),
           log,
         });

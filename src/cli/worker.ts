@@ -2,16 +2,22 @@ import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
 import { connect, findServer } from '../client/connection.js';
 import type { CommonOptions } from './context.js';
+import { type SizeOptions, sizeOf, withSizeOptions } from './host-size.js';
 
 export const workerCommand = (): Command =>
-  new Command('worker')
-    .description(
+  withSizeOptions(
+    new Command('worker').description(
       'Run a worker: the coordinator, the writers and the agents of this host. Ctrl-C ends its agents and stops it.',
-    )
+    ),
+  )
     .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
-    .addHelpText('after', '\nExample:\n  TEMPORAL_ADDRESS=temporal.internal:7233 signalbox worker')
-    .action(async (options: CommonOptions) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  TEMPORAL_ADDRESS=temporal.internal:7233 signalbox worker\n  signalbox worker --slots 4 --memory 16GB',
+    )
+    .action(async (options: CommonOptions & SizeOptions) => {
       const fleet = await readFleet(options.config);
+      const size = await sizeOf(fleet.config, options);
       const server = await findServer(fleet.home);
       // Says at once, and clearly, when there is no server.
       await (await connect(server)).connection.close();
@@ -24,6 +30,7 @@ export const workerCommand = (): Command =>
         home,
         connection: server.connection,
         namespace: server.namespace,
+        size,
         log,
       });
       if (options.json)

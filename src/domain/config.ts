@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { Command, Duration, Name } from './fields.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
+import { parseSize, SIZE } from './sizes.js';
 import { Surfaces } from './surfaces.js';
 
 export { Duration, Name };
@@ -145,6 +146,12 @@ const Agent = z.strictObject({
     .min(1)
     .optional()
     .describe('How many agents of this kind may run at once; the ceiling when left out.'),
+  memory: z
+    .string()
+    .regex(SIZE, 'an amount of memory such as "512MB" or "8GB"')
+    .transform((text) => parseSize(text) ?? 0)
+    .optional()
+    .describe('What one agent of this kind takes of its host; a worker with --memory runs no more than fit.'),
   checkout: z
     .boolean()
     .default(true)

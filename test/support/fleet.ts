@@ -108,8 +108,8 @@ export class TestFleet {
   }
 
   /** Resolves when the worker polls. */
-  async startWorker(): Promise<ChildProcess> {
-    const worker = spawn(process.execPath, [MAIN, 'worker', '--config', this.configFile], {
+  async startWorker(args: string[] = []): Promise<ChildProcess> {
+    const worker = spawn(process.execPath, [MAIN, 'worker', '--config', this.configFile, ...args], {
       env: this.env,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });

@@ -142,9 +142,10 @@ function order(packets: Packet[]): string[] {
   for (const packet of packets) lives.set(packet.task, [...(lives.get(packet.task) ?? []), packet]);
   return packets.flatMap((packet) => {
     return packet.after.flatMap((edge) => {
-      // An edge that was added to the live task counts for the attempts that began later.
+      // An edge that was added to the live task counts for the attempts that began later. One that was refused for a circle
+      // may have been added once more.
       const since = edge.added
-        ? packet.decisions.find(
+        ? packet.decisions.findLast(
             ({ code, evidence }) => code === 'EDGE_ADDED' && evidence.upstream === edge.task,
           )
         : packet.decisions[0];

@@ -12,11 +12,13 @@ import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import { type Use, useText } from '../src/domain/resources.js';
 import { type Host, mirrorOf } from './host.js';
+import { integrate } from './integrate.js';
 import type { Leases } from './leases.js';
 import type { Mirror } from './mirror.js';
 import type { Outbox } from './outbox.js';
 import { outputFile, redact, secretsIn, tailOf } from './output.js';
 import { allowedEnv, identityOf, type ProcessEnd, runProcess, StillAlive } from './processes.js';
+import { serveRequests } from './requests.js';
 import { changesBetween, pathText } from './trees.js';
 import {
   commitLeftovers,
@@ -46,6 +48,13 @@ export interface AgentInput {
   fence: Fence;
   /** Milliseconds. */
   lease: number;
+  from?: StartFrom;
+}
+
+/** Work of an earlier attempt that this one goes on with. */
+export interface StartFrom {
+  base: string;
+  commit: string;
 }
 
 export interface AgentRun {
@@ -140,7 +149,16 @@ async function attempt(
     mirror = mirrorOf(host, repository);
     const base = await mirror.refresh();
     const { checkout } = agent;
-    station = await makeWorkstation(dir, mirror, { base, checkout, prompt: input.prompt, agent: kind });
+    const earlier = input.from && (await broughtForward(mirror, input, input.from, base));
+    const start = earlier?.start ?? base;
+    station = await makeWorkstation(dir, mirror, {
+      base,
+      start,
+      checkout,
+      prompt: input.prompt,
+      agent: kind,
+    });
+    if (earlier) station.earlier = earlier.commit;
   } catch (error) {
     await removeWorkstation(dir);
     return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
@@ -160,17 +178,40 @@ async function attempt(
   const report = await readFile(station.reportFile, 'utf8').catch(() => '');
   if (report) record.report = redact(report.slice(0, REPORT_BYTES), secrets);
 
-  const kept = await collect(mirror, station, input, agent, record);
+  const work = await collect(mirror, station, input, agent, record);
   await removeWorkstation(dir);
-  if (Context.current().cancellationSignal.aborted || lapsed()) return stopped(lapsed());
-  if (limit.aborted) return failed('AGENT_TIMED_OUT', `it took longer than ${formatDuration(timeout)}`);
-  if (end.exitCode !== 0) return failed('AGENT_FAILED', describe(end, record.tail));
+  const kept = work && { base: station.base, ...work };
+  const leaves = kept ? { kept } : {};
+  if (Context.current().cancellationSignal.aborted || lapsed()) return { ...stopped(lapsed()), ...leaves };
+  if (limit.aborted)
+    return { ...failed('AGENT_TIMED_OUT', `it took longer than ${formatDuration(timeout)}`), ...leaves };
+  if (end.exitCode !== 0) return { ...failed('AGENT_FAILED', describe(end, record.tail)), ...leaves };
   if (!input.role) return { kind: 'done', dead: true };
   if (!kept) return failed('NO_COMMITS', record.tail.trim().slice(-500));
-  return { kind: 'commits', dead: true, base: station.base, ...kept };
+  return { kind: 'commits', dead: true, ...kept };
 }
 
-const failed = (code: FailureCode, text: string, final = false): AttemptResult => ({
+/**
+ * The earlier attempt's commits on the newest branch. When they do not apply any more the attempt starts without them,
+ * and its agent is told where they are.
+ */
+async function broughtForward(
+  mirror: Mirror,
+  { task }: AgentInput,
+  { base, commit }: StartFrom,
+  tip: string,
+): Promise<{ start?: string; commit: string } | undefined> {
+  const refs = `refs/signalbox/attempts/${task}/*`;
+  if ((await mirror.find(commit)) === undefined) await mirror.fetch([`+${refs}:${refs}`]);
+  if ((await mirror.find(commit)) === undefined) return undefined;
+  // What it may change is looked at when it lands.
+  const result = await integrate(mirror, { base, commit }, tip, () => ({ kind: 'lands' }));
+  return result.kind === 'integrated' ? { start: result.commit, commit: result.commit } : { commit };
+}
+
+type Failed = Extract<AttemptResult, { kind: 'failed' }>;
+
+const failed = (code: FailureCode, text: string, final = false): Failed => ({
   kind: 'failed',
   dead: true,
   code,
@@ -179,7 +220,7 @@ const failed = (code: FailureCode, text: string, final = false): AttemptResult =
 });
 
 /** Ended from outside: by a decision, or because this worker goes away or lost the server. */
-function stopped(lapsed: boolean): AttemptResult {
+function stopped(lapsed: boolean): Failed {
   const details = Context.current().cancellationDetails;
   if (lapsed) return failed('WORKER_LOST', 'the worker could not reach the server for as long as its lease');
   if (details?.workerShutdown) return failed('WORKER_LOST', 'the worker was shut down');
@@ -220,12 +261,16 @@ async function runInStation(
     SIGNALBOX_WRITES: input.writes.join('\n').slice(0, 32_000),
     SIGNALBOX_USES: (input.uses ?? []).map(useText).join('\n'),
     SIGNALBOX_BASE: station.base,
+    SIGNALBOX_EARLIER: station.earlier ?? '',
+    SIGNALBOX_REQUESTS: station.requests,
+    PATH: `${join(host.home, 'bin')}:${process.env.PATH ?? ''}`,
     SIGNALBOX_PROMPT_FILE: station.promptFile,
     SIGNALBOX_REPORT_FILE: station.reportFile,
     // The kernel takes at most 128 KiB per variable; the file always has all of it.
     ...(Buffer.byteLength(input.prompt) < 100_000 ? { SIGNALBOX_PROMPT: input.prompt } : {}),
   };
   const recorded: Promise<void>[] = [];
+  const desk = serveRequests(host, station.requests, { task: input.task, fence: input.fence });
   try {
     return await runProcess({
       command: agent.command,
@@ -238,6 +283,7 @@ async function runInStation(
       onStart: (pid) => recorded.push(onStart(pid)),
     });
   } finally {
+    await desk.close();
     await Promise.all(recorded);
     await output.close();
   }

@@ -19,8 +19,12 @@ export interface Workstation {
   tmp: string;
   promptFile: string;
   reportFile: string;
-  /** The commit that the agent started from. */
+  /** Where the agent asks for more paths, and finds the answers. */
+  requests: string;
+  /** The commit of the shared branch that the agent started from. */
   base: string;
+  /** Work of an earlier attempt: in HEAD, unless it does not apply any more. */
+  earlier?: string;
   /** Files that git took for changed right after the checkout (line endings, filters), with their content's hash. */
   untouched: Map<string, string>;
 }
@@ -47,20 +51,22 @@ export const workstationDir = (home: string, task: string, fence: Fence): string
 export async function makeWorkstation(
   dir: string,
   mirror: Mirror,
-  options: { base: string; checkout: boolean; prompt: string; agent: string },
+  options: { base: string; start: string; checkout: boolean; prompt: string; agent: string },
 ): Promise<Workstation> {
-  const { base, checkout, prompt, agent } = options;
-  const station = {
+  const { base, start, checkout, prompt, agent } = options;
+  const station: Omit<Workstation, 'untouched'> = {
     dir,
     clone: join(dir, 'clone'),
     home: join(dir, 'home'),
     tmp: join(dir, 'tmp'),
     promptFile: join(dir, 'prompt.md'),
     reportFile: join(dir, 'report.md'),
+    requests: join(dir, 'requests'),
     base,
   };
   await mkdir(station.home, { recursive: true });
   await mkdir(station.tmp);
+  await mkdir(station.requests);
   await writeFile(station.promptFile, prompt);
   await git(
     dir,
@@ -81,7 +87,7 @@ export async function makeWorkstation(
   // The clone has no way to the shared repository: landing is the writer's.
   const config = `[user]\n\tname = ${agent} (Signalbox)\n\temail = ${agent}@signalbox.invalid\n[remote "origin"]\n\tpushurl = signalbox-lands-your-commits\n[gc]\n\tauto = 0\n`;
   await appendFile(join(station.clone, '.git', 'config'), config);
-  await git(station.clone, ['update-ref', 'HEAD', base]);
+  await git(station.clone, ['update-ref', 'HEAD', start]);
   if (!checkout) return { ...station, untouched: new Map() };
   await git(station.clone, ['reset', '--quiet', '--hard']);
   return { ...station, untouched: await dirtyFiles(station.clone) };

@@ -300,3 +300,49 @@ describe('audit', () => {
     expect(back).toEqual([]);
   });
 });
+
+describe('claims that change while a task runs', () => {
+  const pair = (a: Packet, b: Packet): AuditInput => ({
+    ...good(),
+    submitted: [],
+    packets: [a, b],
+    ledger: [],
+  });
+  const clash = ['p/a and p/b held overlapping claims at the same time'];
+  const ends = (seq: number): Step => [seq, 'cancel', 'CANCELLED_BY_REQUEST'];
+
+  test('count from the extension on, and until they are given back', () => {
+    const extended = packet(
+      'p/a',
+      ['src', 'docs'],
+      [[1, 'run', 'CLAIMS_FREE'], [5, 'note', 'EXTENDED', { paths: ['docs'] }], ends(9)],
+    );
+    const holds = (from: number, to: number) =>
+      packet('p/b', ['docs'], [[from, 'run', 'CLAIMS_FREE'], ends(to)]);
+    expect(audit(pair(extended, holds(2, 4)))).toEqual([]);
+    expect(audit(pair(extended, holds(2, 6)))).toEqual(clash);
+    const gave = packet(
+      'p/a',
+      ['src'],
+      [[1, 'run', 'CLAIMS_FREE'], [5, 'note', 'GIVEN_BACK', { paths: ['docs'] }], ends(9)],
+    );
+    expect(audit(pair(gave, holds(6, 8)))).toEqual([]);
+    expect(audit(pair(gave, holds(4, 8)))).toEqual(clash);
+  });
+
+  test('that a task starts again with count from the next grant on', () => {
+    const again = packet(
+      'p/a',
+      ['src', 'docs'],
+      [
+        [1, 'run', 'CLAIMS_FREE'],
+        [3, 'retry', 'EXTENSION_RETRIED', { paths: ['docs'] }],
+        [4, 'retry', 'EXTENSION_RETRIED', { paths: ['docs'], duration: 0 }],
+        [8, 'run', 'CLAIMS_FREE'],
+        ends(9),
+      ],
+    );
+    expect(audit(pair(again, packet('p/b', ['docs'], [[2, 'run', 'CLAIMS_FREE'], ends(7)])))).toEqual([]);
+    expect(audit(pair(again, packet('p/b', ['docs'], [[2, 'run', 'CLAIMS_FREE'], ends(8)])))).toEqual(clash);
+  });
+});

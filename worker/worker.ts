@@ -111,10 +111,17 @@ function installRuntime(log: (line: string) => void): void {
   Runtime.install({ logger, shutdownSignals: [] });
 }
 
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
 /** The fleet's folder keeps itself out of the repository it may stand in. */
 async function prepareHome(home: string): Promise<void> {
   await mkdir(home, { recursive: true });
   await writeFile(join(home, '.gitignore'), '*\n');
+  // What agents find as `signalbox`: the very same version.
+  const main = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+  await mkdir(join(home, 'bin'), { recursive: true });
+  const script = `#!/bin/sh\nexec ${quoted(process.execPath)} ${quoted(main)} "$@"\n`;
+  await writeFile(join(home, 'bin', 'signalbox'), script, { mode: 0o755 });
 }
 
 function nativeOptions({

@@ -20,10 +20,11 @@ import {
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import type { StartFrom } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import type { AttemptEnd } from '../activities/reports.js';
-import { compareFences, type Fence } from '../src/domain/fence.js';
-import { SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName, taskNameIn } from '../src/domain/ids.js';
+import { compareFences, type Fence, fenceText } from '../src/domain/fence.js';
+import { QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName, taskNameIn } from '../src/domain/ids.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -33,6 +34,12 @@ import type {
   TaskFacts,
   TaskReport,
 } from '../src/domain/messages.js';
+import {
+  type CarriedClaims,
+  type ClaimAnswer,
+  type ClaimRequest,
+  OwnClaims,
+} from '../src/domain/own-claims.js';
 import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js';
 import { type Task, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';
@@ -51,12 +58,19 @@ export interface CarriedTask {
   epoch?: number;
   shown: string;
   kept?: boolean;
+  /** Once they have changed. */
+  claims?: CarriedClaims;
+  from?: StartFrom;
 }
 
 export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
 export const announceSignal = defineSignal<[number?]>(SIGNAL.announce);
 export const cancelSignal = defineSignal<[{ reason?: string; by?: string }]>(SIGNAL.cancel);
 export const blockSignal = defineSignal<[{ on: string; until?: string; by?: string }]>(SIGNAL.block);
+export const extendSignal = defineSignal<[ClaimRequest]>(SIGNAL.extend);
+export const goWithoutSignal = defineSignal<[string]>(SIGNAL.goWithout);
+export const giveBackSignal = defineSignal<[ClaimRequest]>(SIGNAL.giveBack);
+export const claimAnswerQuery = defineQuery<ClaimAnswer | undefined, [string]>(QUERY.claimAnswer);
 export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
 
 const HISTORY_LIMIT = 2_000;
@@ -112,6 +126,9 @@ class TaskRun {
   /** As submitted; `facts` has what was found since as well. */
   private readonly submitted: TaskFacts;
   private blockers: Edge[];
+  private readonly claims: OwnClaims;
+  /** The work that the next attempt starts with. */
+  private from: StartFrom | undefined;
   private number: number;
   private report: CarriedTask['report'];
   private attempts: AttemptRecord[];
@@ -140,6 +157,8 @@ class TaskRun {
     this.id = taskName(this.plan.id, task.id);
     this.submitted = factsOf(task, this.plan.id);
     this.blockers = carried?.blockers ?? [];
+    this.claims = new OwnClaims(this.submitted.writes, carried?.claims);
+    this.from = carried?.from;
     this.life = carried?.life ?? `${Date.now()}.${workflowInfo().runId}`;
     this.number = carried?.number ?? 0;
     this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
@@ -152,13 +171,14 @@ class TaskRun {
   }
 
   get facts(): TaskFacts {
-    const { submitted, blockers } = this;
-    return { ...submitted, after: [...submitted.after, ...blockers] };
+    const { submitted, blockers, claims } = this;
+    return { ...submitted, writes: claims.writes, after: [...submitted.after, ...blockers] };
   }
 
   private listen(): void {
     setHandler(standingSignal, (standing) => this.hear(standing));
     setHandler(blockSignal, (request) => this.addBlocker(request));
+    this.listenToClaims();
     // What an earlier coordinator still has on its way is void once this is answered: the next one goes by the answer.
     setHandler(announceSignal, (epoch) => {
       this.owed = true;
@@ -182,12 +202,37 @@ class TaskRun {
     });
   }
 
+  private listenToClaims(): void {
+    const { claims } = this;
+    const refusal = (fence: string | undefined) => this.cannotChangeClaims(fence);
+    setHandler(extendSignal, (request) => {
+      if (claims.ask(request, refusal)) this.owed = true;
+    });
+    setHandler(goWithoutSignal, (id) => {
+      if (claims.goWithout(id)) this.owed = true;
+    });
+    setHandler(giveBackSignal, (request) => {
+      if (claims.giveBack(request, refusal)) this.owed = true;
+    });
+    setHandler(claimAnswerQuery, claims.answerTo);
+  }
+
+  private cannotChangeClaims(fence: string | undefined): string | undefined {
+    const { at, fence: own } = this.report;
+    if (!this.submitted.role) return `${this.id} has no role: it is read-only`;
+    if (at !== 'running' || !own) return `${this.id} does not run: its claims change only while it does`;
+    if (fence !== undefined && fence !== fenceText(own))
+      return `the attempt of ${this.id} with fence ${fence} is over`;
+    return undefined;
+  }
+
   private hear(standing: Standing): void {
     const known = this.standing;
     if (standing.life !== this.life || standing.epoch < (this.epoch ?? 0)) return;
     if (known && standing.epoch === known.epoch && standing.number <= known.number) return;
     this.epoch = standing.epoch;
     this.standing = standing;
+    if (this.claims.hear(standing)) this.owed = true;
     const { refused } = standing;
     if (refused) this.blockers = this.blockers.filter((edge) => !refused.includes(edge.task));
   }
@@ -252,7 +297,9 @@ class TaskRun {
     this.number += 1;
     const { id, life, number, plan, facts, epoch } = this;
     const heard = epoch === undefined ? {} : { epoch };
-    return { kind: 'task', id, life, number, plan, facts, ...heard, ...this.report };
+    const { extend } = this.claims;
+    const wanted = extend === undefined ? {} : { extend };
+    return { kind: 'task', id, life, number, plan, facts, ...heard, ...this.report, ...wanted };
   }
 
   private async heed(standing: Standing): Promise<void> {
@@ -307,6 +354,7 @@ class TaskRun {
       this.show();
     }
     const { result, record, told, standing: answer, kept } = over as AttemptEnd;
+    this.from = this.claims.over(result.dead) ? workOf(result) : undefined;
     this.attempts.push({ ...record, result });
     this.report = { ...this.report, at: 'stopped', result };
     // What was said meanwhile under a later number has hidden what the worker said.
@@ -319,10 +367,11 @@ class TaskRun {
   private runAgent(last: TaskReport, fence: Fence, lease: number): Promise<AttemptEnd> {
     const { attempt } = last;
     const { task } = this.input;
-    const { title, prompt, agent, role, repository, writes, env, timeout } = task;
-    const { uses } = this.facts;
+    const { title, prompt, agent, role, repository, env, timeout } = task;
+    const { uses, writes } = this.facts;
+    const { from } = this;
     const optional = Object.fromEntries(
-      Object.entries({ title, agent, role, repository, timeout, uses }).filter(
+      Object.entries({ title, agent, role, repository, timeout, uses, from }).filter(
         ([, value]) => value !== undefined,
       ),
     );
@@ -367,7 +416,7 @@ class TaskRun {
   }
 
   private async continueAsNew(): Promise<void> {
-    const { life, number, report, attempts, blockers, standing, epoch, shown, kept } = this;
+    const { life, number, report, attempts, blockers, claims, from, standing, epoch, shown, kept } = this;
     await continueAsNew<typeof agentTask>(this.raw, {
       life,
       number,
@@ -376,6 +425,8 @@ class TaskRun {
       shown,
       kept,
       ...(blockers.length > 0 ? { blockers } : {}),
+      ...(claims.changed ? { claims: claims.carry() } : {}),
+      ...(from ? { from } : {}),
       ...(standing ? { standing } : {}),
       ...(epoch === undefined ? {} : { epoch }),
     });
@@ -459,6 +510,12 @@ function stateOf(standing: Standing | undefined, report: CarriedTask['report']):
   if (report.at === 'running') return 'running';
   if (report.at === 'stopped' && report.result?.kind === 'commits') return 'landing';
   return 'held';
+}
+
+/** What an attempt that was ended on demand leaves to the next one. */
+function workOf(result: AttemptResult): StartFrom | undefined {
+  const work = result.kind === 'commits' ? result : result.kind === 'failed' ? result.kept : undefined;
+  return work && { base: work.base, commit: work.commit };
 }
 
 /** What an activity's failure says about the attempt; whether its agent is known to be dead above all. */

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { parseDuration } from '../domain/durations.js';
 import { HAND, NAME, taskName } from '../domain/ids.js';
-import { BadPattern, parsePattern } from '../domain/paths.js';
+import { parsePattern } from '../domain/paths.js';
 import { didYouMean } from '../domain/problems.js';
-import { BadInput, type CommonOptions, EXIT, me, print, withFleet } from './context.js';
+import { BadInput, type CommonOptions, EXIT, me, print, problemWithClaim, withFleet } from './context.js';
 
 /** What claims of persons are called among the holders. */
 export const handName = (name: string): string => taskName(HAND, name);
@@ -38,7 +38,7 @@ export const claimCommand = (): Command =>
       if (!lease) throw new BadInput(`--for ${options.for}: expected a duration such as "30m" or "2h"`);
       if (!NAME.test(options.name))
         throw new BadInput(`--name ${options.name}: expected letters, digits, ".", "_" and "-"`);
-      const problems = paths.flatMap((path) => problemWith(path) ?? []);
+      const problems = paths.flatMap((path) => problemWithClaim(path) ?? []);
       if (problems.length > 0) throw new BadInput(problems.join('\n'));
       await withFleet(options, async ({ signalbox, fleet }) => {
         for (const name of [options.repository, ...paths.map((path) => parsePattern(path).repository)])
@@ -71,14 +71,4 @@ function checkRepository(name: string, known: string[]): void {
   throw new BadInput(
     `the fleet has no repository "${name}"; ${near ? `did you mean "${near}"?` : `there are: ${known.join(', ')}`}`,
   );
-}
-
-function problemWith(path: string): string | undefined {
-  try {
-    parsePattern(path);
-    return undefined;
-  } catch (error) {
-    if (error instanceof BadPattern) return `claim ${JSON.stringify(path)}: ${error.message}`;
-    throw error;
-  }
 }

@@ -8,6 +8,7 @@ import { BadDocument } from '../client/documents.js';
 import { FleetClient, NoAnswer, Refused } from '../client/fleet-client.js';
 import { SINGLE, taskName } from '../domain/ids.js';
 import { clean } from '../domain/packet.js';
+import { BadPattern, parsePattern } from '../domain/paths.js';
 
 export const EXIT = {
   ok: 0,
@@ -89,3 +90,14 @@ export const me = (): string => {
     return 'unknown';
   }
 };
+
+/** What is wrong with a claim; undefined when nothing is. */
+export function problemWithClaim(claim: string): string | undefined {
+  try {
+    parsePattern(claim);
+    return undefined;
+  } catch (error) {
+    if (error instanceof BadPattern) return `claim ${JSON.stringify(claim)}: ${error.message}`;
+    throw error;
+  }
+}

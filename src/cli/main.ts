@@ -10,6 +10,7 @@ import { claimCommand } from './claim.js';
 import { claimsCommand } from './claims.js';
 import { EXIT, report } from './context.js';
 import { demoCommand } from './demo.js';
+import { extendCommand } from './extend.js';
 import { freezeCommand } from './freeze.js';
 import { initCommand } from './init.js';
 import { issueCommand } from './issue.js';
@@ -51,6 +52,7 @@ export function program(): Command {
     claimsCommand,
     claimCommand,
     releaseCommand,
+    extendCommand,
     logCommand,
     cancelCommand,
     retryCommand,

@@ -1,6 +1,7 @@
 // What a program can do with a fleet: submit, watch, ask, cancel, retry, claim. All of it is plain Temporal: starts,
 // signals and queries that any other client can send as well.
 
+import { randomUUID } from 'node:crypto';
 import {
   type Client,
   isGrpcServiceError,
@@ -28,9 +29,11 @@ import {
   writerId,
 } from '../domain/ids.js';
 import type { Edge, HandReport, Message } from '../domain/messages.js';
+import type { ClaimAnswer } from '../domain/own-claims.js';
 import type { TaskInput } from '../domain/plan.js';
 import { explain } from '../domain/reasons.js';
 import { aged, type Overview, type Story, type TaskLine } from '../domain/views.js';
+import { type AskOptions, type DeskRequest, lastAnswer } from './desk.js';
 import { type Patience, patienceWith } from './patience.js';
 
 /** A task as it is written in a file, before defaults are filled in. */
@@ -422,6 +425,32 @@ export class FleetClient {
 
   private async tell(message: Message): Promise<void> {
     await this.signalCoordinator(SIGNAL.tell, [[message]]);
+  }
+
+  /**
+   * Asks for more paths for a running task, or gives some back. Resolves with the task's own answer; an extension that
+   * waits, when it does so no longer. Throws Refused for a task that is unknown or has ended.
+   */
+  async changeClaims(task: string, request: DeskRequest, options: AskOptions = {}): Promise<ClaimAnswer> {
+    const found = await this.describe(task);
+    if (!found) throw new Refused(`no task ${task} in fleet ${this.fleet}`);
+    if (found.status !== 'RUNNING')
+      throw new Refused(`task ${task} has ended already: ${found.state ?? found.status.toLowerCase()}`);
+    const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, task));
+    const { do: what, paths, wait } = request;
+    const id = randomUUID();
+    try {
+      await workflow.signal(what === 'extend' ? SIGNAL.extend : SIGNAL.giveBack, { id, paths, wait });
+      return await lastAnswer(
+        async () => (await workflow.query<ClaimAnswer | null, [string]>(QUERY.claimAnswer, id)) ?? undefined,
+        () => workflow.signal(SIGNAL.goWithout, id),
+        POLL_MS,
+        options,
+      );
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) throw new Refused(`task ${task} has just ended`);
+      throw error;
+    }
   }
 
   /** A person's claim, by name. Resolves when it is granted, queued (with `wait`) or refused. */

@@ -88,7 +88,8 @@ function claimsHeld(packet: Packet): { pattern: Pattern; from: number; to: numbe
     for (const path of evidence.paths ?? []) {
       if (code === 'GIVEN_BACK') present.set(path, [Number.NEGATIVE_INFINITY, seq]);
       if (code !== 'EXTENDED' && code !== 'EXTENSION_RETRIED') continue;
-      past.push([path, seq, present.get(path)?.[1] ?? seq]);
+      const to = present.get(path)?.[1];
+      if (to !== undefined) past.push([path, seq, to]);
       present.delete(path);
     }
   }

@@ -55,6 +55,10 @@ export const SIGNAL = {
   cancel: 'cancelTask',
   /** To a task, by any client: { on, until?, by? }; it turned out to depend on that task too. */
   block: 'block',
+  /** To a task, by its agent's worker or any client: a ClaimRequest for more paths, its id to go without, and one for fewer. */
+  extend: 'extend',
+  goWithout: 'goWithout',
+  giveBack: 'giveBack',
   /** To a task, from the coordinator: a Standing. */
   standing: 'standing',
   /** To a task, from a coordinator that starts without state: say again who you are. */
@@ -67,7 +71,12 @@ export const SIGNAL = {
   resume: 'resume',
 } as const;
 
-export const QUERY = { overview: 'overview', story: 'story', live: 'live' } as const;
+export const QUERY = {
+  overview: 'overview',
+  story: 'story',
+  live: 'live',
+  claimAnswer: 'claimAnswer',
+} as const;
 
 /** Custom search attributes, all Keyword: state, reason and holder of a task show in the Web UI's list. */
 export const SEARCH = {

@@ -55,7 +55,15 @@ export type FailureCode = Extract<
 export type AttemptResult =
   | { kind: 'commits'; dead: boolean; base: string; commit: string; ref: string }
   | { kind: 'done'; dead: boolean }
-  | { kind: 'failed'; dead: boolean; code: FailureCode; text: string; final?: boolean };
+  | {
+      kind: 'failed';
+      dead: boolean;
+      code: FailureCode;
+      text: string;
+      final?: boolean;
+      /** What it had done until then, under the attempt's ref. */
+      kept?: { base: string; commit: string; ref: string };
+    };
 
 export interface CancelRequest {
   code: Extract<ReasonCode, 'CANCELLED_BY_REQUEST' | 'CANCELLED_IN_TEMPORAL'>;

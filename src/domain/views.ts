@@ -164,15 +164,21 @@ export function lineOf(task: TaskRecord, now: number): TaskLine {
   if (title) line.title = title;
   if (role) line.role = role;
   if (outcome) line.outcome = outcome;
-  const last = hold ?? task.blocked ?? lastWord(task);
+  const waits = hold ?? task.blocked ?? waitingExtension(task);
+  const last = waits ?? lastWord(task);
   if (last) {
     line.code = last.code;
     line.why = explain(last.code, last.evidence);
-    const waits = hold ?? task.blocked;
     const holder = waits?.evidence.holder ?? waits?.evidence.upstream;
     if (holder) line.holder = holder;
   }
   return line;
+}
+
+/** Its agent runs, and waits for more paths. */
+function waitingExtension({ extension }: TaskRecord): Pick<Decision, 'code' | 'evidence'> | undefined {
+  const { answer, code, evidence = {} } = extension ?? {};
+  return answer === 'waiting' && code ? { code, evidence } : undefined;
 }
 
 function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
@@ -200,7 +206,8 @@ function claimLine(state: State, task: TaskRecord, now: number): ClaimLine {
 
 /** Who waits for something that the task holds. */
 function behind(state: State, task: TaskRecord): string[] {
-  const waiting = new Set(state.watchers.get(`holder:${task.id}`));
+  const key = `holder:${task.id}`;
+  const waiting = new Set([...(state.extenders.get(key) ?? []), ...(state.watchers.get(key) ?? [])]);
   if (task.holds)
     for (const { resource } of task.facts.uses ?? [])
       for (const id of state.watchers.get(`resource:${resource}`) ?? [])

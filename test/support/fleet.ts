@@ -1,7 +1,7 @@
 // The smallest real fleet: a bare origin, a signalbox.yaml, and workers as processes of their own, like a user's.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Worker } from '@temporalio/worker';
@@ -101,6 +101,15 @@ export class TestFleet {
   /** A file on the shared branch. */
   file(path: string): string {
     return this.git(['-C', this.origin, 'show', `main:${path}`]);
+  }
+
+  /** A file that an agent left in the fleet's folder. */
+  read(name: string): string {
+    return readFileSync(join(this.dir, name), 'utf8');
+  }
+
+  packets(task?: string): ReturnType<typeof readPackets> {
+    return readPackets(this.fleet, task);
   }
 
   get env(): NodeJS.ProcessEnv {

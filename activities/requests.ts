@@ -1,0 +1,158 @@
+// How an agent, which has no credentials for the server, changes its task's claims: it leaves a file in a folder of its
+// workstation, and its worker, which knows whose folder that is, asks the task's workflow and leaves the answer beside
+// it. `NAME.request.json` is {"do": "extend" | "release", "paths": [...], "wait": true}; `NAME.answer.json` is the
+// newest ClaimAnswer. Whoever removes the request goes without.
+
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { type Fence, fenceText } from '../src/domain/fence.js';
+import { QUERY, SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
+import type { ClaimAnswer, ClaimRequest } from '../src/domain/own-claims.js';
+import type { Host } from './host.js';
+import { writeWhole } from './presence.js';
+
+/** How often the folder is looked at, and an answer is asked for at first; then ever more rarely. */
+const LOOK_MS = 200;
+const MOST_WAIT_MS = 3_000;
+const MOST_REQUEST_BYTES = 256 * 1024;
+const REQUEST = '.request.json';
+const ANSWER = '.answer.json';
+
+const Request = z.strictObject({
+  do: z.enum(['extend', 'release']),
+  paths: z.array(z.string()).min(1),
+  wait: z.boolean().default(false),
+});
+
+interface Open {
+  wait: number;
+  next: number;
+  /** The answer that was written last. */
+  written: string;
+  sent: boolean;
+}
+
+const isFinal = ({ answer }: ClaimAnswer): boolean => answer !== 'asked' && answer !== 'waiting';
+
+/** Serves the folder until it is closed. */
+export function serveRequests(
+  host: Pick<Host, 'client' | 'config' | 'log'>,
+  dir: string,
+  whose: { task: string; fence: Fence },
+): { close(): Promise<void> } {
+  const desk = new Desk(host, dir, whose);
+  return { close: () => desk.close() };
+}
+
+class Desk {
+  private readonly open = new Map<string, Open>();
+  private readonly done = new Set<string>();
+  private closed = false;
+  private timer: NodeJS.Timeout | undefined;
+  private looking: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly host: Pick<Host, 'client' | 'config' | 'log'>,
+    private readonly dir: string,
+    private readonly whose: { task: string; fence: Fence },
+  ) {
+    this.schedule();
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.timer);
+    await this.looking;
+  }
+
+  private schedule(): void {
+    if (this.closed) return;
+    this.timer = setTimeout(() => {
+      this.looking = this.look()
+        .catch((error: unknown) => this.host.log(`requests of ${this.whose.task}: ${String(error)}`))
+        .finally(() => this.schedule());
+    }, LOOK_MS);
+  }
+
+  private async look(): Promise<void> {
+    const found = await readdir(this.dir).catch(() => []);
+    const names = new Set(
+      found.filter((name) => name.endsWith(REQUEST)).map((name) => name.slice(0, -REQUEST.length)),
+    );
+    for (const name of names) {
+      if (this.done.has(name) || this.open.has(name)) continue;
+      this.open.set(name, { wait: LOOK_MS, next: 0, written: '', sent: false });
+    }
+    for (const [name, open] of this.open) {
+      if (this.closed) return;
+      if (!names.has(name)) await this.withdraw(name, open);
+      else if (performance.now() >= open.next) await this.serve(name, open);
+    }
+  }
+
+  private get workflow() {
+    const { client, config } = this.host;
+    return client.workflow.getHandle(taskWorkflowId(config.fleet, this.whose.task));
+  }
+
+  private idOf = (name: string): string => `${fenceText(this.whose.fence)}/${name}`;
+
+  private async serve(name: string, open: Open): Promise<void> {
+    open.next = performance.now() + open.wait;
+    open.wait = Math.min(open.wait * 1.5, MOST_WAIT_MS);
+    try {
+      if (!open.sent) {
+        const problem = await this.send(name);
+        if (problem !== undefined) {
+          await this.write(name, open, { answer: 'refused', text: problem, writes: [] });
+          return;
+        }
+        open.sent = true;
+      }
+      const answer = await this.workflow.query<ClaimAnswer | null, [string]>(
+        QUERY.claimAnswer,
+        this.idOf(name),
+      );
+      if (answer) await this.write(name, open, answer);
+    } catch (error) {
+      // The server is away, or the workflow just now: it is tried again, for as long as the agent lives.
+      this.host.log(`what ${this.whose.task} asks for cannot be told: ${String(error)}`);
+    }
+  }
+
+  /** Gives what is wrong with the request; undefined when it was sent. */
+  private async send(name: string): Promise<string | undefined> {
+    const text = await readFile(join(this.dir, name + REQUEST), 'utf8');
+    const parsed = text.length > MOST_REQUEST_BYTES ? undefined : Request.safeParse(jsonOf(text));
+    if (!parsed?.success)
+      return 'not a request: expected {"do": "extend" or "release", "paths": ["…"], "wait": true or false}';
+    const { do: what, paths, wait } = parsed.data;
+    const request: ClaimRequest = { id: this.idOf(name), paths, wait, fence: fenceText(this.whose.fence) };
+    await this.workflow.signal(what === 'extend' ? SIGNAL.extend : SIGNAL.giveBack, request);
+    return undefined;
+  }
+
+  private async withdraw(name: string, open: Open): Promise<void> {
+    if (open.sent) await this.workflow.signal(SIGNAL.goWithout, this.idOf(name)).catch(() => undefined);
+    this.open.delete(name);
+    this.done.add(name);
+  }
+
+  private async write(name: string, open: Open, answer: ClaimAnswer): Promise<void> {
+    const text = JSON.stringify(answer);
+    if (text !== open.written) await writeWhole(join(this.dir, name + ANSWER), text);
+    open.written = text;
+    if (!isFinal(answer)) return;
+    this.open.delete(name);
+    this.done.add(name);
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

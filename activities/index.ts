@@ -4,6 +4,7 @@
 import { roleRepository } from '../src/domain/config.js';
 import { PACKETS_REF } from '../src/domain/ids.js';
 import { agentActivities } from './agent.js';
+import { assumptionActivities } from './assumptions.js';
 import { deliveryActivities } from './delivery.js';
 import type { Host } from './host.js';
 import { landingActivities } from './landing.js';
@@ -27,7 +28,15 @@ export function activitiesFor(host: Host) {
   return {
     outbox,
     task: { requestCancel, ...record, ...reportActivities(host, outbox, { runAgent, ...record }) },
-    control: { tell, deliver, survey, lookUp, ...record, ...landingActivities(host) },
+    control: {
+      tell,
+      deliver,
+      survey,
+      lookUp,
+      ...record,
+      ...landingActivities(host),
+      ...assumptionActivities(host),
+    },
   };
 }
 

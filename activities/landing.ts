@@ -7,7 +7,7 @@ import { CancelledFailure } from '@temporalio/common';
 import { roleRepository } from '../src/domain/config.js';
 import { ledgerRef } from '../src/domain/ids.js';
 import { fateOf, type LedgerEntry } from '../src/domain/ledger.js';
-import type { LandingOrder, LandingResult } from '../src/domain/messages.js';
+import type { LandingOrder, LandingResult, Outside } from '../src/domain/messages.js';
 import { rightsOf } from '../src/domain/surfaces.js';
 import { type DeployContext, deployNow, verifyTree } from './checkout.js';
 import { type Host, mirrorOf } from './host.js';
@@ -15,7 +15,7 @@ import { integrate } from './integrate.js';
 import { appendEntry, type LedgerView, readLedger } from './ledger.js';
 import type { Mirror } from './mirror.js';
 import { regenerate } from './regenerate.js';
-import { commitTree } from './trees.js';
+import { changesBetween, commitTree, pathText } from './trees.js';
 
 /** The remote may refuse the same push so often before that is taken for an answer (a hook, a protected branch). */
 const REFUSALS = 3;
@@ -211,24 +211,32 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     if (fate) return await resultOf(host, role, order, fate, ledger);
     if ((await mirror.find(order.commit)) === undefined)
       return refuse(order, 'LANDING_REFUSED', `commit ${order.commit} is nowhere to be found`);
+    const outside = await pushedOutside(mirror, ledger, tip);
+    const no = (code: Extract<Landed, { kind: 'refused' }>['code'], text: string) => ({
+      ...refuse(order, code, text),
+      ...outside,
+    });
     const integrated = await integrate(mirror, order, tip, rights);
-    if (integrated.kind === 'refused') return refuse(order, integrated.code, integrated.text);
+    if (integrated.kind === 'refused') return no(integrated.code, integrated.text);
     const { behind, aside } = integrated;
     const context = contextOf(host, mirror, role, order, integrated.commit);
     const generated = await regenerate(context, aside);
     stopIfCancelled();
-    if (generated.kind === 'failed') return refuse(order, 'REGENERATE_FAILED', generated.text);
+    if (generated.kind === 'failed') return no('REGENERATE_FAILED', generated.text);
     const { commit, paths } = generated;
     const tree = await mirror.treeOf(commit);
     if (tree !== verified) {
       const failure = await verifyTree({ ...context, commit });
       stopIfCancelled();
-      if (failure) return refuse(order, 'VERIFY_FAILED', failure);
+      if (failure) return no('VERIFY_FAILED', failure);
       verified = tree;
     }
     const problem = await pushLanding(mirror, ledger, order, { tip, commit, behind, regenerated: paths });
-    if (problem === undefined)
-      return landed(host, role, order, { to: commit, number: ledger.entries.length + 1, behind });
+    if (problem === undefined) {
+      const result = landed(host, role, order, { to: commit, number: ledger.entries.length + 1, behind });
+      const changed = await pathsBetween(mirror, tip, commit);
+      return { ...result, ...(changed ? { changed } : {}), ...outside };
+    }
     // Something moved meanwhile, or the answer was lost: look again. A remote that refuses what has not moved says no.
     const seen = `${tip} ${ledger.tip}`;
     refusals = seen === before ? refusals + 1 : 1;
@@ -236,6 +244,27 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
     if (refusals > REFUSALS) return refuse(order, 'LANDING_REFUSED', problem);
     await pause();
   }
+}
+
+/** More than so many changed paths are not listed one by one. */
+const MOST_PATHS = 200;
+
+/** The paths that changed, as far as they can be listed. */
+async function pathsBetween(mirror: Mirror, from: string, to: string): Promise<string[] | undefined> {
+  const changes = await changesBetween(mirror, from, to);
+  return changes.length > MOST_PATHS ? undefined : changes.map(({ path }) => pathText(path));
+}
+
+/** What others have pushed since the fleet last changed the branch. */
+async function pushedOutside(
+  mirror: Mirror,
+  ledger: LedgerView,
+  tip: string,
+): Promise<{ outside?: Outside }> {
+  // A writer that takes over or withdraws notes where the branch stands, and may be the first to see a push.
+  const last = ledger.entries.findLast(({ kind }) => kind !== 'taken-over' && kind !== 'withdrawn')?.to;
+  if (last === undefined || last === tip || (await mirror.find(last)) === undefined) return {};
+  return { outside: { commit: tip, paths: (await pathsBetween(mirror, last, tip)) ?? ['.'] } };
 }
 
 function stopIfCancelled(): void {

@@ -161,6 +161,7 @@ describe('a plan', () => {
       uses: [],
       writes: [],
       reads: [],
+      assumes: [],
       after: [],
       env: {},
     });

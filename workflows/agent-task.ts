@@ -116,7 +116,9 @@ function factsOf(task: Task, plan: string): TaskFacts {
     task: taskNameIn(plan, id),
     ...(until ? { until } : {}),
   }));
-  return { ...given, writes, reads, after };
+  const { assumes, onBroken } = task;
+  const relies = { ...(assumes.length > 0 ? { assumes } : {}), ...(onBroken ? { onBroken } : {}) };
+  return { ...given, ...relies, writes, reads, after };
 }
 
 class TaskRun {

@@ -9,6 +9,7 @@ import {
   defineQuery,
   defineSignal,
   log,
+  proxyActivities,
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
@@ -17,6 +18,7 @@ import {
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
 import type { Rules } from '../src/domain/config.js';
+import { checksOf } from '../src/domain/decide/assume.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
 import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
 import { QUERY, SIGNAL } from '../src/domain/ids.js';
@@ -47,17 +49,31 @@ export interface CoordinatorInput {
 }
 
 export const tell = defineSignal<[Message[]]>(SIGNAL.tell);
-export const issue = defineSignal<[{ key: string; state: string }]>(SIGNAL.issue);
+export const issue = defineSignal<[{ key: string; state: string; revision?: string }]>(SIGNAL.issue);
 export const freeze = defineSignal<[FreezeRequest]>(SIGNAL.freeze);
 export const resume = defineSignal<[{ by?: string }]>(SIGNAL.resume);
 export const overviewQuery = defineQuery<Overview>(QUERY.overview);
 export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
 
-const { deliver, survey, lookUp, keepPacket } = proxyLocalActivities<ControlActivities>({
+const { deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>({
   startToCloseTimeout: '30s',
   localRetryThreshold: '1m',
   retry: { initialInterval: '200ms', maximumInterval: '20s' },
+});
+
+/** What fetches may take a while, and the coordinator must not wait for it. */
+const background = {
+  startToCloseTimeout: '2m',
+  retry: { maximumAttempts: 3, initialInterval: '1s' },
+} as const;
+const { checkAssumptions } = proxyActivities<ControlActivities>({
+  ...background,
+  summary: 'look at what tasks assume',
+});
+const { lookUp } = proxyActivities<ControlActivities>({
+  ...background,
+  summary: 'look up what ended long ago',
 });
 
 /** Tasks are told of a hold this long after it began, together, and the others of them after as long again. */
@@ -89,7 +105,9 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     pace.count();
     issueNumber = Math.max(issueNumber + 1, now());
     if (typeof change?.key === 'string' && typeof change.state === 'string') {
-      inbox.push({ kind: 'issue', key: change.key, state: change.state, number: issueNumber });
+      const { key, state: to, revision } = change;
+      const more = revision === undefined ? {} : { revision: String(revision) };
+      inbox.push({ kind: 'issue', key, state: to, number: issueNumber, ...more });
     }
   });
   const fleetNumber = () => Math.max((state.fleetWord?.number ?? 0) + 1, now());
@@ -116,6 +134,22 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   let events = 0;
   let lookUpAt = 0;
 
+  let checking = false;
+  const check = async (): Promise<void> => {
+    const requests = checksOf(state, [...state.due.checks].slice(0, BATCH));
+    checking = requests.length > 0;
+    if (!checking) return;
+    const results = await checkAssumptions(requests).catch((error: unknown) =>
+      requests.map(({ task, life, number, assumes }) => ({
+        task,
+        life,
+        number,
+        findings: assumes.map(() => ({ found: `that could not be looked at: ${String(error)}` })),
+      })),
+    );
+    checking = false;
+    inbox.push({ kind: 'checked', results });
+  };
   const nextRun = async (more: Partial<CoordinatorInput>) => {
     const { historyLimit } = input;
     await continueAsNew<typeof coordinator>({
@@ -175,6 +209,8 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
           inbox.push({ kind: 'found', ...found });
         });
     }
+    // What is still under way when the coordinator continues as new is due there too.
+    if (state.due.checks.size > 0 && !checking) void check();
     setCurrentDetails(details(state));
     const times = [nextDeadline(state) ?? Number.POSITIVE_INFINITY, surveyAt, lazyAt];
     if (state.due.lookups.size > 0) times.push(lookUpAt);

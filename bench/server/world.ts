@@ -215,7 +215,18 @@ export class NoopFleet {
     const deploy: Activities['control']['deploy'] = async () => ({ ok: true });
     this.activities = {
       task: { requestCancel, keepPacket, ...reportActivities(host, this.outbox, { runAgent, keepPacket }) },
-      control: { tell, deliver, survey, lookUp, keepPacket, takeOver, land, withdraw, deploy },
+      control: {
+        tell,
+        deliver,
+        survey,
+        lookUp,
+        keepPacket,
+        takeOver,
+        land,
+        withdraw,
+        deploy,
+        checkAssumptions: async () => [],
+      },
     };
   }
 

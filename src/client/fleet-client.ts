@@ -350,8 +350,9 @@ export class FleetClient {
   }
 
   /** The tracker's state of an issue has changed. */
-  async issue(key: string, state: string): Promise<void> {
-    await this.signalCoordinator(SIGNAL.issue, [{ key, state }]);
+  async issue(key: string, state: string, revision?: string): Promise<void> {
+    const change = { key, state, ...(revision === undefined ? {} : { revision }) };
+    await this.signalCoordinator(SIGNAL.issue, [change]);
   }
 
   /**

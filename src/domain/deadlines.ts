@@ -3,7 +3,18 @@
 export interface Deadline {
   /** Milliseconds since the epoch. */
   at: number;
-  kind: 'lease' | 'backoff' | 'rest' | 'pin' | 'plan' | 'upstream' | 'hand' | 'recovery' | 'wake' | 'thaw';
+  kind:
+    | 'lease'
+    | 'backoff'
+    | 'rest'
+    | 'pin'
+    | 'plan'
+    | 'upstream'
+    | 'assume'
+    | 'hand'
+    | 'recovery'
+    | 'wake'
+    | 'thaw';
   /** A task, a plan; with wake, what is watched; with thaw, a role, or nothing for the fleet. */
   id: string;
 }

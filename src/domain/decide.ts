@@ -2,6 +2,7 @@
 // the same decisions. It updates the state it owns in place, returns the decisions it took, and notes in `state.due`
 // who has to be told. Its rules are in decide/, by who speaks; who may run now is in grant.ts.
 
+import { type Checked, onChecked } from './decide/assume.js';
 import { settleExtensions } from './decide/extend.js';
 import { onFleetWord } from './decide/freezes.js';
 import { onHand } from './decide/hands.js';
@@ -22,6 +23,7 @@ export type Event =
   | Message
   | Survey
   | Found
+  | Checked
   /** Time has passed. */
   | { kind: 'tick' };
 
@@ -60,6 +62,8 @@ function apply(state: State, event: Event, now: number): Taken[] {
         : onGone(state, event.task, event.life, now);
     case 'found':
       return onFound(state, event, now);
+    case 'checked':
+      return onChecked(state, event, now);
     case 'tick':
       return [];
   }

@@ -1,6 +1,7 @@
 // In which order held tasks are looked at, and what follows. Each held task watches the one thing that stands in its
 // way; when that changes, and only then, it is looked at again. So a task that nothing holds overtakes freely.
 
+import { askFor, settleFor } from './decide/assume.js';
 import { lookUpUpstreams, settleLanding, untangle } from './decide/edges.js';
 import { judge } from './judge.js';
 import { runningOfKind, type State, type TaskRecord } from './state.js';
@@ -48,7 +49,7 @@ function slotWaiters(state: State): string[] {
 
 function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
   const verdict = judge(state, task, now);
-  if ('run' in verdict) return [grant(state, task, now)];
+  if ('run' in verdict) return [...settleFor(state, task, now), grant(state, task, now)];
   if ('cancel' in verdict) {
     const { code, evidence } = verdict.cancel;
     return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
@@ -72,6 +73,7 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     if (changed) state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
     lookUpUpstreams(state, task);
   }
+  if (code === 'ASSUMPTIONS_UNCHECKED' && evidence.text === undefined) askFor(state, task);
   const unheard = !state.due.standings.has(task.id);
   const taken = record(state, task, 'hold', code, evidence, now);
   // A hold changes nothing for the task: unless it has asked, it is told with others, should it last.

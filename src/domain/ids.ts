@@ -49,7 +49,7 @@ export const WORKFLOW = { task: 'agentTask', coordinator: 'coordinator', writer:
 export const SIGNAL = {
   /** To the coordinator: a list of Messages. */
   tell: 'tell',
-  /** To the coordinator, by any client: { key, state }. */
+  /** To the coordinator, by any client: { key, state, revision? }. */
   issue: 'issue',
   /** To a task, by any client: { reason, by? }. */
   cancel: 'cancelTask',

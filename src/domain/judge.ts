@@ -2,6 +2,7 @@
 // it waits for. Each rule gives undefined when it has nothing against it.
 
 import { openCircuit } from './circuits.js';
+import { brokenOf, findIssue, needsLook } from './decide/assume.js';
 import { frozenBy } from './freeze.js';
 import type { Pattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
@@ -35,10 +36,32 @@ export function judge(state: State, task: TaskRecord, now: number): Verdict {
       : undefined) ??
     judgeClaims(state, task) ??
     judgeResources(state, task) ??
-    (task.kind === 'task' ? (judgeLimits(state, task, now) ?? judgeRates(state, task, now)) : undefined) ?? {
+    (task.kind === 'task'
+      ? (judgeLimits(state, task, now) ?? judgeRates(state, task, now) ?? judgeAssumptions(state, task))
+      : undefined) ?? {
       run: true,
     }
   );
+}
+
+/** Looked at last, so that it is looked at late and seldom: what was found counts until something moves. */
+function judgeAssumptions(state: State, task: TaskRecord): Verdict | undefined {
+  const { assumes = [], onBroken: policy = 'hold' } = task.facts;
+  if (assumes.length === 0) return undefined;
+  const on = `assume:${task.id}`;
+  const { assumed } = task;
+  if (assumes.some(needsLook) && (!assumed || assumed.answered < assumed.number))
+    return hold('ASSUMPTIONS_UNCHECKED', on, {});
+  const findings = assumes.map((one, i) =>
+    one.kind === 'issue' ? findIssue(state, one) : assumed?.findings[i],
+  );
+  const unknown = findings.find((finding) => finding?.holds === undefined);
+  if (unknown) return hold('ASSUMPTIONS_UNCHECKED', on, { text: unknown.found });
+  const [broken] = brokenOf(state, task);
+  if (!broken) return undefined;
+  const { expected, found } = broken;
+  if (policy === 'cancel') return cancel('ASSUMPTION_BROKEN', { expected, found, policy });
+  return policy === 'hold' ? hold('ASSUMPTION_BROKEN', on, { expected, found, policy }) : undefined;
 }
 
 function judgePlan(state: State, task: TaskRecord): Verdict | undefined {

@@ -1,6 +1,7 @@
 // What travels between tasks, coordinator and writers. Every message states its sender's whole current state under
 // the sender's own rising number, so a lost, late, doubled or reordered one is healed by the next.
 
+import type { Assumption, OnBroken } from './assumptions.js';
 import type { Rules } from './config.js';
 import type { Fence } from './fence.js';
 import type { FleetWord, FreezeReport } from './freeze.js';
@@ -34,6 +35,9 @@ export interface TaskFacts {
   /** Resources it needs beside its paths. */
   uses?: Use[];
   after: Edge[];
+  assumes?: Assumption[];
+  /** What a broken assumption, or a landing in what it reads, does to it. */
+  onBroken?: OnBroken;
   issue?: string;
   /** Milliseconds. */
   lease?: number;
@@ -185,8 +189,22 @@ export type RefusalCode = Extract<
   | 'LANDING_REFUSED'
 >;
 
-export type LandingResult =
-  | { id: string; kind: 'landed'; commit: string; entry: number; behind: number }
+/** Pushes of others that the writer found on the branch: its newest commit, and the paths that changed. */
+export interface Outside {
+  commit: string;
+  paths: string[];
+}
+
+export type LandingResult = { outside?: Outside } & (
+  | {
+      id: string;
+      kind: 'landed';
+      commit: string;
+      entry: number;
+      behind: number;
+      /** What it changed on the branch; the claims when left out. */
+      changed?: string[];
+    }
   | { id: string; kind: 'refused'; code: RefusalCode; text: string }
   | { id: string; kind: 'withdrawn' }
   | {
@@ -194,7 +212,8 @@ export type LandingResult =
       kind: 'rolled-back';
       code: Extract<ReasonCode, 'DEPLOY_FAILED' | 'SURFACE_FAILED'>;
       text: string;
-    };
+    }
+);
 
 export interface WriterReport {
   kind: 'writer';
@@ -227,6 +246,8 @@ export interface IssueReport {
   kind: 'issue';
   key: string;
   state: string;
+  /** Of its text, as the tracker counts. */
+  revision?: string;
   number: number;
 }
 

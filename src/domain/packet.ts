@@ -1,6 +1,7 @@
 // The change packet: the record a reviewer or investigator reads. One JSON document per life of a task, under a ref
 // of its own; it outlives Temporal's retention.
 
+import { type Assumption, expectation, type OnBroken } from './assumptions.js';
 import { formatDuration } from './durations.js';
 import type { Fence } from './fence.js';
 import type { AttemptResult, Decision, Edge, Outcome, Standing, TaskReport } from './messages.js';
@@ -45,6 +46,8 @@ export interface Packet {
   /** Resources it used beside its paths. */
   uses?: Use[];
   after: Edge[];
+  assumes?: Assumption[];
+  onBroken?: OnBroken;
   outcome: Outcome;
   attempts: AttemptRecord[];
   decisions: Decision[];
@@ -58,7 +61,7 @@ export function draftOf(
   report: Pick<TaskReport, 'id' | 'life' | 'facts'>,
   more: { fleet: string; prompt: string; attempts: AttemptRecord[] },
 ): PacketDraft {
-  const { title, agent, role, issue, uses, writes, reads, after } = report.facts;
+  const { title, agent, role, issue, uses, writes, reads, after, assumes, onBroken } = report.facts;
   return {
     version: 1,
     task: report.id,
@@ -72,6 +75,8 @@ export function draftOf(
     ...(role ? { role } : {}),
     ...(issue ? { issue } : {}),
     ...(uses ? { uses } : {}),
+    ...(assumes ? { assumes } : {}),
+    ...(onBroken ? { onBroken } : {}),
   };
 }
 
@@ -86,6 +91,14 @@ export const packetWith = (draft: PacketDraft, standing: Standing, outcome: Outc
 /** Where a packet is kept in the tree of the packets ref. */
 export const packetPath = (task: string, life: string): string => `${task}/${life}.json`;
 
+/** The files that a task's attempts changed; undefined when that is not known, or not of all of them. */
+export function changedPaths({ attempts }: Packet): string[] | undefined {
+  const known = attempts.filter((attempt) => attempt.changes);
+  if (known.length === 0 || known.some((attempt) => attempt.changesMore)) return undefined;
+  const paths = known.flatMap(({ changes = [] }) => changes.map((change) => change.slice(2)));
+  return [...new Set(paths)].sort();
+}
+
 /** A packet as people read it. Plain text, no control characters but line ends. */
 export function printPacket(packet: Packet): string {
   const { outcome } = packet;
@@ -99,6 +112,7 @@ export function printPacket(packet: Packet): string {
     ...(packet.uses?.length ? [`Uses      ${packet.uses.map(useText).join(', ')}`] : []),
     ...(packet.reads.length > 0 ? [`Reads     ${packet.reads.join(', ')}`] : []),
     ...(packet.after.length > 0 ? [`After     ${packet.after.map((edge) => edge.task).join(', ')}`] : []),
+    ...(packet.assumes ?? []).map((one) => `Assumes   ${expectation(one)}`),
     `Beside    ${packet.beside.length === 0 ? 'nothing ran beside it' : ''}`,
     ...packet.beside.map((other) => `          ${other.task}: safe, ${other.why}`),
     'Attempts',

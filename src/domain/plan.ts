@@ -1,6 +1,7 @@
 // A plan and its tasks, as people submit them and as they travel.
 
 import { z } from 'zod';
+import { Assumption, ON_BROKEN } from './assumptions.js';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { Claim } from './fields.js';
 import { findCycle } from './graph.js';
@@ -69,7 +70,18 @@ export const Task = z.strictObject({
     .array(Claim)
     .default([])
     .describe(
-      'The paths the task relies on, written as in writes; noted in the change packet, never locked.',
+      'The paths the task relies on, never locked: a landing there while it is under way is an upstream event, see onBroken.',
+    ),
+  assumes: z
+    .array(Assumption)
+    .max(50)
+    .default([])
+    .describe('What has to be so when an attempt starts, and is looked at again whenever something lands.'),
+  onBroken: z
+    .enum(ON_BROKEN)
+    .optional()
+    .describe(
+      'When an assumption is broken, or a landing touches what it reads: continue (noted in the packet), hold until it is so again, retry on the new state, or cancel. When left out: hold for `assumes`, continue for `reads`.',
     ),
   uses: z
     .array(Use)

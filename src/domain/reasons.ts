@@ -36,6 +36,10 @@ export interface Evidence {
   by?: string;
   /** What the agent, the verify command or the person said. */
   text?: string;
+  /** Of a broken assumption, and what its policy says. */
+  expected?: string;
+  found?: string;
+  policy?: string;
   /** Tasks that hold claims or run at the moment of a grant, and why each is safe. */
   beside?: Beside[];
   /** How many more ran beside than are listed. */
@@ -54,6 +58,14 @@ const time = (ms: number | undefined) => (typeof ms === 'number' ? formatDuratio
 const listed = (paths: string[] | undefined) => paths?.join(', ') ?? '';
 const froze = (e: Evidence) =>
   `${e.by ? ` by ${e.by}` : ''}${e.duration === undefined ? '' : ` for ${time(e.duration)}`}${because(e)}`;
+const POLICIES: Record<string, string> = {
+  continue: '; it goes on all the same',
+  hold: '; it waits for that to be so again',
+  retry: '; it is tried on the new state',
+  cancel: '; it is cancelled',
+};
+const then = (e: Evidence) => POLICIES[e.policy ?? ''] ?? '';
+
 const because = (e: Evidence) => (e.text ? `: ${e.text}` : '');
 
 /** Why a task may go on: run, land. */
@@ -77,6 +89,7 @@ const HOLD = {
   PLAN_INCOMPLETE: (e) => `${e.arrived} of the plan's ${e.size} tasks have arrived`,
   UPSTREAM_PENDING: (e) => `waits for ${e.upstream} to have ${e.state}`,
   UPSTREAM_UNKNOWN: (e) => `waits for ${e.upstream}, which nobody has submitted yet`,
+  ASSUMPTIONS_UNCHECKED: (e) => `what it assumes is being looked at${because(e)}`,
   LANDING_BLOCKED: (e) =>
     `its commits are ready, and its landing waits for ${e.upstream}, which it depends on`,
   ISSUE_ON_HOLD: (e) => `issue ${e.issue} is ${e.state}`,
@@ -124,6 +137,9 @@ const RETRY = {
   REGENERATE_FAILED: (e) => `generated files could not be made anew on the merged tree${because(e)}`,
   VERIFY_FAILED: (e) => `a verify command failed on the merged tree${because(e)}`,
   LANDING_REFUSED: (e) => `the writer could not land it${because(e)}`,
+  ASSUMPTION_BROKEN: (e) => `it assumes ${e.expected}, but ${e.found}${then(e)}`,
+  READS_CHANGED: (e) =>
+    `${e.by} changed ${e.path}, which it reads${e.commit ? `, as commit ${e.commit.slice(0, 12)}` : ''}${then(e)}`,
   UPSTREAM_NEEDS_CLAIM: (e) =>
     `${e.upstream}, which its landing waits for, cannot go on before ${e.holder} gives up what it claims`,
 } satisfies Record<string, Sentence>;

@@ -1,6 +1,7 @@
 // The coordinator's state: one record per task, plan and role, the indexes over them, and how it is carried over a
 // continue-as-new. Everything an index holds can be rebuilt from the records.
 
+import type { Finding } from './assumptions.js';
 import type { Circuit } from './circuits.js';
 import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
@@ -72,6 +73,15 @@ export interface TaskRecord {
     /** What it waits for: a watcher key. */
     on?: string;
   };
+  /** What was found of its assumptions: asked under `number`, which rises with all that may change them, answered up to `answered`. */
+  assumed?: {
+    number: number;
+    answered: number;
+    findings: Finding[];
+    /** What was found instead and is settled for, by the assumption's position. */
+    settled: Record<number, string>;
+    againAt?: number;
+  };
   /** In phase landing, before it is handed over: the upstream found meanwhile that it waits for. */
   blocked?: { code: 'LANDING_BLOCKED'; evidence: Evidence; since: number; unknown: boolean };
   /** Upstreams found meanwhile that would have closed a circle. */
@@ -109,8 +119,16 @@ export interface RoleRecord {
   life: string;
   seen: number;
   frozen?: FreezeRecord;
+  /** The newest push of others on its branch that was heard of. */
+  outside?: string;
   /** When a landing of the role last came to its end. */
   settledAt?: number;
+}
+
+export interface KnownIssue {
+  state: string;
+  revision?: string;
+  number: number;
 }
 
 export interface Recovery {
@@ -135,7 +153,7 @@ export interface CarriedState {
   turns: number;
   tasks: TaskRecord[];
   plans: PlanRecord[];
-  issues: [string, { state: string; number: number }][];
+  issues: [string, KnownIssue][];
   roles: [string, RoleRecord][];
   recovery?: Recovery;
   /** Whether this line of coordinators ever had to recover: outcomes may then have to be looked up. */
@@ -154,6 +172,7 @@ export interface CarriedState {
     orders: string[];
     packets: string[];
     lookups: string[];
+    checks: string[];
   };
 }
 
@@ -161,13 +180,13 @@ export interface State
   extends Omit<CarriedState, 'tasks' | 'plans' | 'issues' | 'roles' | 'rateLog' | 'circuits' | 'due'> {
   tasks: Map<string, TaskRecord>;
   plans: Map<string, PlanRecord>;
-  issues: Map<string, { state: string; number: number }>;
+  issues: Map<string, KnownIssue>;
   roles: Map<string, RoleRecord>;
   rateLog: Map<string, number[]>;
   circuits: Map<string, Circuit>;
   /**
    * What has to be told: standings at once, standings whose only news is another holder (lazy), tasks to be asked who
-   * they are, orders to writers, packets of tasks whose workflow is closed, tasks and plans to look up in Temporal.
+   * they are, orders to writers, packets of tasks whose workflow is closed, tasks and plans to look up in Temporal, tasks whose assumptions to look at.
    */
   due: {
     standings: Set<string>;
@@ -176,6 +195,7 @@ export interface State
     orders: Set<string>;
     packets: Set<string>;
     lookups: Set<string>;
+    checks: Set<string>;
   };
 
   // Indexes
@@ -189,6 +209,8 @@ export interface State
   landing: Map<string, Set<string>>;
   /** Landings that wait for an upstream found meanwhile. */
   blocked: Set<string>;
+  /** Live tasks that assume or read something. */
+  concerned: Set<string>;
   /** Held tasks by what they wait for. */
   watchers: Map<string, Set<string>>;
   /** Running tasks whose extension waits, by what it waits for, and those that have to be looked at again. */
@@ -226,7 +248,7 @@ export function freshState(rules: Rules, now: number): State {
     roles: [],
     recovery,
     recovered: false,
-    due: { standings: [], lazy: [], announcements: [], orders: [], packets: [], lookups: [] },
+    due: { standings: [], lazy: [], announcements: [], orders: [], packets: [], lookups: [], checks: [] },
   });
 }
 
@@ -258,6 +280,7 @@ export function carry(state: State): CarriedState {
       orders: [...due.orders],
       packets: [...due.packets],
       lookups: [...due.lookups],
+      checks: [...due.checks],
     },
   };
 }
@@ -279,6 +302,7 @@ export function restore(carried: CarriedState): State {
       orders: new Set(due.orders),
       packets: new Set(due.packets),
       lookups: new Set(due.lookups),
+      checks: new Set(due.checks),
     },
     claims: claimIndexOf(carried.rules),
     uses: new ResourceIndex(),
@@ -287,6 +311,7 @@ export function restore(carried: CarriedState): State {
     runningByKind: new Map(),
     landing: new Map(),
     blocked: new Set(),
+    concerned: new Set(),
     watchers: new Map(),
     extenders: new Map(),
     toExtend: new Set(),
@@ -340,7 +365,8 @@ export function indexTask(state: State, task: TaskRecord): void {
   } else {
     addTo(state.unended, task.plan.id, task.id);
     for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
-    if (task.facts.issue) addTo(state.byIssue, task.facts.issue, task.id);
+    for (const issue of issuesOf(task)) addTo(state.byIssue, issue, task.id);
+    if (task.facts.assumes?.length || task.facts.reads.length > 0) state.concerned.add(task.id);
   }
   if (task.holds) {
     state.claims.add(task.id, task.repository, patternsOf(state, task));
@@ -363,6 +389,8 @@ export function indexTask(state: State, task: TaskRecord): void {
   const unknownSince = task.hold?.code === 'UPSTREAM_UNKNOWN' ? task.hold.since : task.blocked?.since;
   if (unknownSince !== undefined)
     deadlines.push({ at: unknownSince + state.rules.planTimeout, kind: 'upstream', id: task.id });
+  if (task.assumed?.againAt !== undefined)
+    deadlines.push({ at: task.assumed.againAt, kind: 'assume', id: task.id });
   if (task.blocked) state.blocked.add(task.id);
   // Gives up its claims as soon as all its agents must be dead.
   if (task.phase === 'held' && task.holds && task.unseen?.length)
@@ -371,6 +399,12 @@ export function indexTask(state: State, task: TaskRecord): void {
       kind: 'rest',
       id: task.id,
     });
+}
+
+/** Issues that matter to the task: its own, and those that it assumes something of. */
+export function issuesOf({ facts }: TaskRecord): string[] {
+  const assumed = (facts.assumes ?? []).flatMap((one) => (one.kind === 'issue' ? [one.key] : []));
+  return [...new Set([...(facts.issue === undefined ? [] : [facts.issue]), ...assumed])];
 }
 
 export function patternsOf(state: State, task: TaskRecord): Pattern[] {

@@ -9,6 +9,7 @@ import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.
 import {
   addTo,
   countRunning,
+  issuesOf,
   leaseOf,
   patternsOf,
   removeFrom,
@@ -342,7 +343,9 @@ export function end(
   }
   if (task.gone) state.due.packets.add(task.id);
   for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
-  if (task.facts.issue) removeFrom(state.byIssue, task.facts.issue, task.id);
+  for (const issue of issuesOf(task)) removeFrom(state.byIssue, issue, task.id);
+  state.concerned.delete(task.id);
+  state.due.checks.delete(task.id);
   wakeDependents(state, task.id);
   removeFrom(state.unended, task.plan.id, task.id);
   state.endedOrder.add(task.id);

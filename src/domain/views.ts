@@ -250,7 +250,7 @@ export function storyOf(state: State, id: string, now: number): Story | undefine
 export function packetOf(state: State, id: string): Packet | undefined {
   const task = state.tasks.get(id);
   if (!task?.outcome || task.kind !== 'task') return undefined;
-  const { title, role, agent, issue, writes, reads, uses, after } = task.facts;
+  const { title, role, agent, issue, writes, reads, uses, after, assumes, onBroken } = task.facts;
   return {
     version: 1,
     task: nameOf(task),
@@ -266,6 +266,8 @@ export function packetOf(state: State, id: string): Packet | undefined {
     ...(title ? { title } : {}),
     ...(role ? { role } : {}),
     ...(agent ? { agent } : {}),
+    ...(assumes ? { assumes } : {}),
+    ...(onBroken ? { onBroken } : {}),
     ...(issue ? { issue } : {}),
     ...(uses ? { uses } : {}),
   };

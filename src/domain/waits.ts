@@ -5,7 +5,11 @@ import { pathBetween } from './graph.js';
 import type { ReasonCode } from './reasons.js';
 import type { State, TaskRecord } from './state.js';
 
-const FOR_OTHERS: ReadonlySet<ReasonCode> = new Set(['UPSTREAM_PENDING', 'UPSTREAM_UNKNOWN']);
+const FOR_OTHERS: ReadonlySet<ReasonCode> = new Set([
+  'UPSTREAM_PENDING',
+  'UPSTREAM_UNKNOWN',
+  'ASSUMPTION_BROKEN',
+]);
 
 /** Held until something else has happened, perhaps for long: it keeps no claims meanwhile, so nobody waits for it in turn. */
 export const waitsForOthers = (code: ReasonCode): boolean => FOR_OTHERS.has(code);

@@ -12,8 +12,10 @@
 //   taken off its orders.
 
 import fc from 'fast-check';
+import type { Assumption, Finding, OnBroken } from '../../src/domain/assumptions.js';
 import type { AuditInput } from '../../src/domain/audit.js';
 import type { Rules } from '../../src/domain/config.js';
+import { checksOf } from '../../src/domain/decide/assume.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
 import { compareFences, type Fence, fenceText, sameFence } from '../../src/domain/fence.js';
 import {
@@ -93,6 +95,10 @@ export interface Spec {
   after: number[];
   issue?: string;
   attempts?: number;
+  /** A file of the branch that it assumes to be as it was when the task was submitted, or as it never was. */
+  assumes?: { path: string; never: boolean };
+  reads?: string[];
+  onBroken?: OnBroken;
   agent?: string;
   uses?: Use[];
   lease?: number;
@@ -106,6 +112,7 @@ export type Op =
   | { do: 'write'; pick: number; how: number }
   | { do: 'thaw' | 'kill writer'; pick: number }
   | { do: 'cancel'; pick: number }
+  | { do: 'push'; pick: number }
   | { do: 'block'; pick: number; on: number }
   | { do: 'extend'; pick: number; path: string; wait: boolean }
   | { do: 'go without' | 'give back'; pick: number }
@@ -129,6 +136,8 @@ const USES: Use[] = [
   { resource: 'api:mail', mode: 'exclusive' },
   { resource: 'api:mail', mode: 'shared' },
 ];
+/** Files that tasks assume something of; PATHS cover them. */
+const FILES = ['a/b/c', 'b/c'];
 const HANDS = ['hand/ann', 'hand/bob'];
 
 const spec: fc.Arbitrary<Spec> = fc
@@ -139,6 +148,12 @@ const spec: fc.Arbitrary<Spec> = fc
     after: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { maxLength: 2 }),
     issue: fc.constantFrom(undefined, undefined, ...ISSUES),
     attempts: fc.constantFrom(undefined, 1, 3),
+    assumes: fc.option(
+      fc.record({ path: fc.constantFrom(...FILES), never: fc.constantFrom(false, false, false, true) }),
+      { nil: undefined, freq: 3 },
+    ),
+    reads: fc.constantFrom<string[] | undefined>(undefined, undefined, ['a'], [':(glob)**/c']),
+    onBroken: fc.constantFrom<OnBroken | undefined>(undefined, 'continue', 'retry', 'cancel'),
     agent: fc.constantFrom(undefined, undefined, 'big'),
     uses: fc.uniqueArray(fc.constantFrom(...USES), { maxLength: 2, selector: (use) => use.resource }),
     lease: fc.constantFrom(undefined, undefined, 20_000),
@@ -208,6 +223,7 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
         .map(({ ms, ...rest }) => ({ ...rest, ...(ms ? { ms } : {}) })),
     },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), pick }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('push' as const), pick }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('block' as const), pick, on: fc.nat({ max: 11 }) }) },
     {
       weight: 3,
@@ -353,6 +369,14 @@ export class Fleet {
   private readonly grantedHere = new Set<string>();
   /** Landings that a coordinator has handed over. */
   private readonly handed = new Set<string>();
+  /** The files of the branch, each with the number of its last change. */
+  private readonly files = new Map<string, number>();
+  private version = 0;
+  private readonly pushed = new Set<string>();
+  private readonly changes = new Map<string, [string, number][]>();
+  private readonly heardOf = new Map<string, number>();
+  private readonly asked = new Set<string>();
+  private readonly looked = new Map<string, { version: number; findings: Finding[] }>();
 
   constructor(private readonly specs: Spec[]) {
     this.state = freshState(this.rules, this.now);
@@ -422,6 +446,9 @@ export class Fleet {
       case 'give back':
         this.giveBack(at(this.runningTasks(), op.pick));
         break;
+      case 'push':
+        this.push(at(FILES, op.pick) ?? '');
+        break;
       case 'block':
         this.block(at(this.live(), op.pick), op.on);
         break;
@@ -482,6 +509,9 @@ export class Fleet {
       this.announce();
       this.renew((task) => !task.closed && task.extend !== undefined);
       this.settle();
+      // A person looks after what waits for a file to be again as it was.
+      for (const task of round > 5 ? this.live() : [])
+        if (this.state.tasks.get(task.id)?.hold?.code === 'ASSUMPTION_BROKEN') this.cancel(task);
       this.pass(15_000);
       if (round === 5) for (const pick of HANDS.keys()) this.hand(pick, false, false);
     }
@@ -503,8 +533,10 @@ export class Fleet {
     const after: Edge[] = spec.after.map((to) => ({ task: this.nameOf(to) }));
     const facts: TaskFacts = {
       writes: spec.writes,
-      reads: [],
+      reads: spec.reads ?? [],
       after,
+      ...(spec.onBroken ? { onBroken: spec.onBroken } : {}),
+      ...(spec.assumes ? { assumes: [this.assumption(spec.assumes)] } : {}),
       ...(spec.uses?.length ? { uses: spec.uses } : {}),
       ...(spec.agent ? { agent: spec.agent } : {}),
       ...(spec.role ? { role: spec.role } : {}),
@@ -513,6 +545,15 @@ export class Fleet {
       ...(spec.attempts ? { retry: { attempts: spec.attempts } } : {}),
     };
     this.start(this.nameOf(index), spec, facts);
+  }
+
+  private assumption({ path, never }: { path: string; never: boolean }): Assumption {
+    return {
+      kind: 'file',
+      repository: 'app',
+      path,
+      sha256: never ? 'never' : String(this.files.get(path) ?? 0),
+    };
   }
 
   private start(id: string, spec: Spec, facts: TaskFacts): void {
@@ -655,6 +696,7 @@ export class Fleet {
     this.steps.push({ event: copy(event), now: this.now });
     const taken = decide(this.state, copy(event), this.now);
     this.taken.push(...taken);
+    this.hearOf(event);
     for (const { code, task, verdict } of taken) {
       const fence = this.state.tasks.get(task)?.fence;
       if (verdict === 'retry' && (code === 'CLAIM_EXPIRED' || code === 'CLAIM_LOST') && fence)
@@ -679,6 +721,7 @@ export class Fleet {
       }
       due.orders.clear();
     }
+    this.checkAssumptions();
     for (const name of due.lookups) this.lookUp(name);
     due.lookups.clear();
     due.packets.clear();
@@ -904,6 +947,57 @@ export class Fleet {
     this.report(task);
   }
 
+  /** Somebody outside the fleet changes a file of the branch; the next writer to land sees it. */
+  private push(path: string): void {
+    this.change([path]);
+    this.pushed.add(path);
+  }
+
+  private change(paths: string[]): void {
+    for (const path of paths) this.files.set(path, ++this.version);
+  }
+
+  private checkAssumptions(): void {
+    const requests = checksOf(this.state, this.state.due.checks);
+    const fresh = requests.filter((one) => !this.asked.has(`${this.line} ${one.life} ${one.number}`));
+    for (const { task, life, number, assumes } of fresh) {
+      this.asked.add(`${this.line} ${life} ${number}`);
+      const findings = assumes.map((one): Finding => {
+        if (one.kind !== 'file') throw new Broken('only files are assumed here');
+        const digest = String(this.files.get(one.path) ?? 0);
+        return { holds: digest === one.sha256, found: `it is ${digest}` };
+      });
+      this.looked.set(`${this.line} ${life} ${number}`, { version: this.version, findings });
+      const event: Event = { kind: 'checked', results: [{ task, life, number, findings }] };
+      this.network.push({ to: 'coordinator', line: this.line, event });
+    }
+  }
+
+  /** What a task assumes was so when it was looked at, and nothing that was heard of has changed it since. */
+  private checkAssumed(record: TaskRecord): void {
+    const { assumes = [], onBroken = 'hold' } = record.facts;
+    for (const [i, one] of assumes.entries()) {
+      const look = this.looked.get(`${this.line} ${record.life} ${record.assumed?.number}`);
+      if (one.kind !== 'file' || !look || record.assumed?.answered !== record.assumed?.number)
+        throw new Broken(`${record.id} runs without a look at what it assumes`);
+      if (look.version < (this.heardOf.get(one.path) ?? 0))
+        throw new Broken(`${record.id} runs on a look that is older than what was heard of ${one.path}`);
+      if (!look.findings[i]?.holds && (onBroken === 'hold' || onBroken === 'cancel'))
+        throw new Broken(`${record.id} runs though ${one.path} is not as it assumes`);
+    }
+  }
+
+  /** The coordinator has heard that files have changed, unless it took the word for an old one. */
+  private hearOf(event: Event): void {
+    if (event.kind !== 'writer') return;
+    const { life, seen } = this.state.roles.get(event.role) ?? {};
+    if (life !== event.life || seen !== event.number) return;
+    for (const result of event.results) {
+      for (const [path, version] of this.changes.get(result.id) ?? [])
+        this.heardOf.set(path, Math.max(version, this.heardOf.get(path) ?? 0));
+    }
+  }
+
   /** Somebody finds that a live task depends on another one, be it one that nobody submits. */
   private block(task: SimTask | undefined, on: number): void {
     const upstream = this.nameOf(on);
@@ -985,8 +1079,25 @@ export class Fleet {
   private enter(writer: SimWriter, order: LandingOrder, result: LandingResult): void {
     const life = this.lifeOf.get(order.id) ?? '';
     if (result.kind === 'landed') this.checkLanding(order, life);
-    this.ledger.set(order.id, { result, task: order.task, life });
-    writer.results.set(order.id, result);
+    const inApp = this.rules.roles[writer.role]?.repository === 'app';
+    const told = inApp ? this.tellOfFiles(order, result) : result;
+    this.ledger.set(order.id, { result: told, task: order.task, life });
+    writer.results.set(order.id, told);
+  }
+
+  /** What others have pushed is told with every result until something of the fleet has landed on it. */
+  private tellOfFiles(order: LandingOrder, result: LandingResult): LandingResult {
+    if (result.kind === 'withdrawn') return result;
+    const seen = [...this.pushed];
+    const outside = { commit: `o${seen.map((path) => this.files.get(path)).join('.')}`, paths: seen };
+    const known = seen.map((path): [string, number] => [path, this.files.get(path) ?? 0]);
+    const written = result.kind === 'refused' ? [] : FILES.filter((path) => isWritten(order.writes, path));
+    this.change(written);
+    if (result.kind !== 'refused') this.pushed.clear();
+    const own = written.map((path): [string, number] => [path, this.files.get(path) ?? 0]);
+    this.changes.set(order.id, [...known, ...own]);
+    const changed = result.kind === 'landed' ? { changed: written } : {};
+    return { ...result, ...changed, ...(seen.length > 0 ? { outside } : {}) };
   }
 
   private openOrders = (): { writer: SimWriter; order: LandingOrder }[] =>
@@ -1099,6 +1210,7 @@ export class Fleet {
     this.lifeOf.set(landingId(record), record.life);
     if (!record.holds) throw new Broken(`${id} runs without its claims`);
     if (record.kind === 'hand') return;
+    this.checkAssumed(record);
     if (taken.attempt !== record.attempt) throw new Broken(`${id} was granted for another attempt`);
     for (const edge of record.facts.after) {
       if (taken.attempt > 1 && !edge.added) continue;
@@ -1425,6 +1537,9 @@ function placed(writes: string[], home = RULES.defaultRepository): Placed[] {
 }
 
 const patterns = (record: TaskRecord): Placed[] => placed(record.facts.writes, record.repository);
+
+const isWritten = (writes: string[], path: string): boolean =>
+  clash(placed(writes, 'app'), placed([path], 'app'));
 
 const clash = (a: Placed[], b: Placed[]): boolean =>
   a.some((x) =>

@@ -21,6 +21,7 @@ import {
   takeClaims,
   wake,
 } from '../transitions.js';
+import { askFor, needsLook } from './assume.js';
 import { fail } from './retry.js';
 
 /** Brings the record in line with what the task says of itself. */
@@ -60,6 +61,7 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
   }
   if (!task.holds) takeClaims(state, task);
   noteRates(state, task, now);
+  if (task.facts.assumes?.some(needsLook)) askFor(state, task);
   task.leaseUntil = now + leaseOf(state, task);
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
   return report.at === 'stopped' ? stopped(state, task, report, now) : [];

@@ -4,6 +4,7 @@
 import type { IssueReport } from '../messages.js';
 import type { State } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
+import { heed } from './assume.js';
 import { cancelTask } from './cancel.js';
 
 /** Issue states kept, the latest: a task submitted after its issue was closed must not start. */
@@ -14,7 +15,8 @@ export function onIssue(state: State, report: IssueReport, now: number): Taken[]
   const known = state.issues.get(key);
   if (known && number <= known.number) return [];
   state.issues.delete(key);
-  state.issues.set(key, { state: report.state, number });
+  const { revision } = report;
+  state.issues.set(key, { state: report.state, number, ...(revision === undefined ? {} : { revision }) });
   if (state.issues.size > KEPT_ISSUES) state.issues.delete(state.issues.keys().next().value as string);
   return heedIssue(state, key, report.state, now);
 }
@@ -25,6 +27,8 @@ export function heedIssue(state: State, key: string, issueState: string, now: nu
   return [...(state.byIssue.get(key) ?? [])].flatMap((id) => {
     const task = state.tasks.get(id);
     if (!task) return [];
+    if (task.phase === 'held') state.ready.add(id);
+    if (task.facts.issue !== key) return heed(state, task, now);
     if (rule === 'cancel')
       return cancelTask(
         state,
@@ -32,9 +36,8 @@ export function heedIssue(state: State, key: string, issueState: string, now: nu
         { code: 'ISSUE_CLOSED', evidence: { issue: key, state: issueState } },
         now,
       );
-    if (task.phase === 'held') state.ready.add(id);
     // A landing that waits for its issue goes on; one not yet handed over is held back by takeOrders.
     if (task.phase === 'landing' && task.facts.role) state.due.orders.add(task.facts.role);
-    return [];
+    return heed(state, task, now);
   });
 }

@@ -1,7 +1,7 @@
 // The lives of a task's workflow: one is over when its workflow is closed or when a retry or a reset has begun another.
 // What is left of a former life stays on record under a name of its own, so that late words about it find it.
 
-import { indexTask, removeFrom, type State, type TaskRecord } from '../state.js';
+import { indexTask, issuesOf, removeFrom, type State, type TaskRecord } from '../state.js';
 import { end, release, type Taken } from '../transitions.js';
 import { cancelTask } from './cancel.js';
 import { heard } from './recovery.js';
@@ -31,8 +31,10 @@ export function supersede(state: State, task: TaskRecord, now: number): Taken[] 
     const rest = { ...task, id: pastId(task.id, task.life), plan: { id: `~${task.plan.id}` } };
     release(state, task);
     for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
-    if (task.facts.issue) removeFrom(state.byIssue, task.facts.issue, task.id);
+    for (const issue of issuesOf(task)) removeFrom(state.byIssue, issue, task.id);
     if (task.facts.role) removeFrom(state.landing, task.facts.role, task.id);
+    state.concerned.delete(task.id);
+    state.due.checks.delete(task.id);
     indexTask(state, rest);
     if (packet) state.due.packets.add(rest.id);
   }

@@ -14,6 +14,8 @@ const EXCUSED: ReadonlySet<ReasonCode> = new Set([
   'CLAIM_EXPIRED',
   'EXTENSION_RETRIED',
   'UPSTREAM_NEEDS_CLAIM',
+  'ASSUMPTION_BROKEN',
+  'READS_CHANGED',
 ]);
 const MOST_EXCUSED = 10;
 

@@ -4,6 +4,7 @@
 import type { State, TaskRecord } from '../state.js';
 import { end, letGo, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
 import { waitsForOthers } from '../waits.js';
+import { askAgain } from './assume.js';
 import { cancelTask } from './cancel.js';
 import { thaw } from './freezes.js';
 import { expirePin } from './pins.js';
@@ -44,6 +45,7 @@ function expireTask(state: State, task: TaskRecord, kind: string, now: number): 
   if (kind === 'pin' && task.pinnedUntil !== undefined) return expirePin(state, task, task.pinnedUntil, now);
   if (kind === 'rest' && task.phase === 'ended' && task.restUntil !== undefined && task.restUntil <= now)
     release(state, task);
+  if (kind === 'assume' && (task.assumed?.againAt ?? Infinity) <= now) askAgain(state, task);
   if (kind === 'rest' && task.phase === 'held' && task.holds && task.hold && waitsForOthers(task.hold.code))
     letGo(state, task, now);
   const waits =

@@ -5,7 +5,8 @@ import { earlierLife } from '../fence.js';
 import type { LandingResult, WriterReport } from '../messages.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import type { State, TaskRecord } from '../state.js';
-import { end, landingId, type Taken } from '../transitions.js';
+import { end, landingId, nameOf, type Taken } from '../transitions.js';
+import { exactPath, onMove } from './assume.js';
 import { onFleetWord, onRoleFreeze } from './freezes.js';
 import { livesOf } from './lives.js';
 import { heard } from './recovery.js';
@@ -18,6 +19,7 @@ export function onWriter(state: State, report: WriterReport, now: number): Taken
   state.roles.set(report.role, {
     life: report.life,
     seen: report.number,
+    ...(known?.outside === undefined ? {} : { outside: known.outside }),
     ...(known?.settledAt === undefined ? {} : { settledAt: known.settledAt }),
   });
   const fleet = report.fleet ? onFleetWord(state, report.fleet, now) : [];
@@ -25,7 +27,11 @@ export function onWriter(state: State, report: WriterReport, now: number): Taken
   heard(state, `writer:${report.role}`);
   // It may have missed its orders, or have them from an earlier coordinator or in an earlier life: say them once more.
   state.due.orders.add(report.role);
-  return [...fleet, ...freeze, ...report.results.flatMap((result) => onLanding(state, result, now))];
+  const results = report.results.flatMap((result) => [
+    ...onOutside(state, report.role, result, now),
+    ...onLanding(state, report.role, result, now),
+  ]);
+  return [...fleet, ...freeze, ...results];
 }
 
 /** Its landings are handed over once more, which starts a writer of a new life; the ledger tells that one what landed. */
@@ -35,27 +41,60 @@ export function onWriterGone(state: State, name: string): Taken[] {
   return [];
 }
 
-function onLanding(state: State, result: LandingResult, now: number): Taken[] {
+/** Pushes of people, seen by the writer before it landed: told with every result until something of the fleet has landed on them. */
+function onOutside(state: State, role: string, { outside }: LandingResult, now: number): Taken[] {
+  const known = state.roles.get(role);
+  const repository = state.rules.roles[role]?.repository;
+  if (!outside || !known || !repository || known.outside === outside.commit) return [];
+  known.outside = outside.commit;
+  const paths = outside.paths.map((path) => exactPath(repository, path));
+  return onMove(state, { repository, commit: outside.commit, paths }, now);
+}
+
+function onLanding(state: State, reporter: string, result: LandingResult, now: number): Taken[] {
   const task = [...livesOf(state, result.id.slice(0, result.id.lastIndexOf('#')))].find(
     (life) => life.phase === 'landing' && landingId(life) === result.id,
   );
-  if (!task) return [];
+  if (!task) return onForeignLanding(state, reporter, result, now);
   const role = task.facts.role === undefined ? undefined : state.roles.get(task.facts.role);
   if (role) role.settledAt = now;
   switch (result.kind) {
     case 'landed': {
       const evidence = { commit: result.commit };
+      const { commit, changed } = result;
+      const move = {
+        repository: task.repository,
+        commit,
+        paths: changed?.map((path) => exactPath(task.repository, path)) ?? task.facts.writes,
+        by: nameOf(task),
+      };
       return [
-        end(state, task, { kind: 'landed', code: 'LANDED', commit: result.commit }, evidence, true, now),
+        end(state, task, { kind: 'landed', code: 'LANDED', commit }, evidence, true, now),
+        ...onMove(state, move, now),
       ];
     }
     case 'withdrawn':
       return withdrawn(state, task, task.stop ?? { verdict: 'cancel', code: 'CANCELLED_BY_REQUEST' }, now);
-    case 'rolled-back':
-      return [end(state, task, { kind: 'failed', code: result.code }, { text: result.text }, true, now)];
+    case 'rolled-back': {
+      const move = { repository: task.repository, paths: task.facts.writes, by: nameOf(task) };
+      return [
+        end(state, task, { kind: 'failed', code: result.code }, { text: result.text }, true, now),
+        ...onMove(state, move, now),
+      ];
+    }
     case 'refused':
       return refused(state, task, result, now);
   }
+}
+
+/** A landing of an earlier coordinator's that this one has nobody for: the branch has moved all the same. */
+function onForeignLanding(state: State, role: string, result: LandingResult, now: number): Taken[] {
+  const repository = state.rules.roles[role]?.repository;
+  if (result.kind !== 'landed' || !repository) return [];
+  const by = result.id.slice(0, result.id.lastIndexOf('#'));
+  if ([...livesOf(state, by)].some((life) => landingId(life) === result.id)) return [];
+  const paths = result.changed?.map((path) => exactPath(repository, path)) ?? ['.'];
+  return onMove(state, { repository, commit: result.commit, paths, by }, now);
 }
 
 function withdrawn(

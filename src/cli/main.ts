@@ -13,6 +13,7 @@ import { demoCommand } from './demo.js';
 import { extendCommand } from './extend.js';
 import { freezeCommand } from './freeze.js';
 import { initCommand } from './init.js';
+import { inventoryCommand } from './inventory.js';
 import { issueCommand } from './issue.js';
 import { logCommand } from './log.js';
 import { packetCommand } from './packet.js';
@@ -44,6 +45,7 @@ export function program(): Command {
     .exitOverride();
   const commands = [
     initCommand,
+    inventoryCommand,
     upCommand,
     workerCommand,
     submitCommand,

@@ -72,7 +72,9 @@ const Repository = z.strictObject({
     .describe(
       'true where `A` and `a` are one file, as on the disks of macOS and Windows: claims that differ in case alone overlap.',
     ),
-  claims: Surfaces.optional().describe('Which paths need a claim; every one when left out.'),
+  claims: Surfaces.optional().describe(
+    'Which paths need a claim; every one when left out. `signalbox inventory` proposes this from the history.',
+  ),
 });
 
 const Deploy = z.strictObject({

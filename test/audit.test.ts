@@ -170,6 +170,39 @@ describe('audit', () => {
     expect(clash('X', 'app:x')).toBe(0);
   });
 
+  test('paths that a task was started again for are held from its next grant on', () => {
+    const again = (granted: number) =>
+      audit({
+        submitted: [],
+        packets: [
+          packet(
+            'p/a',
+            ['a', 'b'],
+            [
+              [1, 'run', 'CLAIMS_FREE'],
+              [3, 'retry', 'EXTENSION_RETRIED', { paths: ['b'] }],
+              [granted, 'run', 'CLAIMS_FREE'],
+              [9, 'cancel', 'CANCELLED_BY_REQUEST'],
+            ],
+          ),
+          packet(
+            'p/b',
+            ['b'],
+            [
+              [2, 'run', 'CLAIMS_FREE'],
+              [5, 'cancel', 'CANCELLED_BY_REQUEST'],
+            ],
+          ),
+        ],
+        ledger: [],
+        ceiling: 9,
+        maxRunning: {},
+        places: PLACES,
+      });
+    expect(again(6)).toEqual([]);
+    expect(again(4)).toEqual(['p/a and p/b held overlapping claims at the same time']);
+  });
+
   test('a claim that was lost and granted anew is no overlap, one kept through a retry is', () => {
     const retried = (code: Decision['code']) =>
       audit({

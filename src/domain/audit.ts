@@ -89,7 +89,9 @@ function claimsHeld(packet: Packet): { pattern: Pattern; from: number; to: numbe
       if (code === 'GIVEN_BACK') present.set(path, [Number.NEGATIVE_INFINITY, seq]);
       if (code !== 'EXTENDED' && code !== 'EXTENSION_RETRIED') continue;
       const to = present.get(path)?.[1];
-      if (to !== undefined) past.push([path, seq, to]);
+      // Started again for more paths, it holds them from its next grant on.
+      const since = code === 'EXTENDED' ? seq : seq + 1;
+      if (to !== undefined) past.push([path, since, to]);
       present.delete(path);
     }
   }

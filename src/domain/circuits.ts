@@ -11,19 +11,7 @@
 
 import { formatDuration } from './durations.js';
 import { type Evidence, explain, type ReasonCode } from './reasons.js';
-import { kindOf, type State, type TaskRecord } from './state.js';
-
-export interface Circuit {
-  /** While it is closed: failures that the window still holds, oldest first. */
-  failures: { at: number; spawn: boolean }[];
-  open?: {
-    since: number;
-    /** When it is half-open. */
-    until: number;
-    why: string;
-    trial?: string;
-  };
-}
+import { type Circuit, kindOf, type State, type TaskRecord } from './state.js';
 
 /** The failures that count. */
 const COUNTED: ReadonlySet<ReasonCode> = new Set(['AGENT_FAILED', 'AGENT_TIMED_OUT', 'WORKSTATION_FAILED']);

@@ -3,7 +3,7 @@
 
 import { openCircuit } from './circuits.js';
 import { brokenOf, findIssue, needsLook } from './decide/assume.js';
-import { frozenBy } from './freeze.js';
+import { frozenBy } from './frozen.js';
 import type { Pattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import { nextSlot, useRefused } from './resources.js';

@@ -2,7 +2,6 @@
 // continue-as-new. Everything an index holds can be rebuilt from the records.
 
 import type { Finding } from './assumptions.js';
-import type { Circuit } from './circuits.js';
 import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
@@ -129,6 +128,19 @@ export interface KnownIssue {
   state: string;
   revision?: string;
   number: number;
+}
+
+/** The circuit breaker of a role or of a kind of agent, see circuits.ts. */
+export interface Circuit {
+  /** While it is closed: failures that the window still holds, oldest first. */
+  failures: { at: number; spawn: boolean }[];
+  open?: {
+    since: number;
+    /** When it is half-open. */
+    until: number;
+    why: string;
+    trial?: string;
+  };
 }
 
 export interface Recovery {

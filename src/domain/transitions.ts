@@ -2,7 +2,7 @@
 
 import { beginTrials, endTrials } from './circuits.js';
 import { fenceText, sameFence } from './fence.js';
-import { frozenBy } from './freeze.js';
+import { frozenBy } from './frozen.js';
 import { SINGLE } from './ids.js';
 import type { Decision, Outcome } from './messages.js';
 import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.js';

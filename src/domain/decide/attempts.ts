@@ -3,7 +3,7 @@
 
 import { noteResult } from '../circuits.js';
 import { compareFences, type Fence, sameFence } from '../fence.js';
-import { frozenBy } from '../freeze.js';
+import { frozenBy } from '../frozen.js';
 import type { TaskReport } from '../messages.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {

@@ -1,7 +1,8 @@
 // Freezes begin and end: the fleet's by a person's word, which its writers repeat to a coordinator that lost its state; a
 // role's by what its writer says. Whatever waited is looked at again when one is over, and landings are handed over.
 
-import { type FleetWord, type FreezeReport, frozenBy, frozenKey, isOver, kept, wordKept } from '../freeze.js';
+import { type FleetWord, type FreezeReport, isOver, kept, wordKept } from '../freeze.js';
+import { frozenBy, frozenKey } from '../frozen.js';
 import type { RoleRecord, State } from '../state.js';
 import { landingOnHold, record, type Taken, wake } from '../transitions.js';
 

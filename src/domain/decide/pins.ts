@@ -2,7 +2,7 @@
 // instead, each for a time of its own: over it, a waiting task gives its claims back and asks for them again, and a
 // landing is withdrawn through the ledger and the task is tried again.
 
-import { frozenBy } from '../freeze.js';
+import { frozenBy } from '../frozen.js';
 import type { State, TaskRecord } from '../state.js';
 import { freeAt, landingOnHold, pin, record, release, type Taken } from '../transitions.js';
 import { fail } from './retry.js';

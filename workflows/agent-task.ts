@@ -105,10 +105,10 @@ function parse(raw: unknown): TaskInput {
 }
 
 function factsOf(task: Task, plan: string): TaskFacts {
-  const { title, agent, role, repository, writes, reads, issue, lease, retry } = task;
+  const { title, agent, role, repository, writes, reads, issue, priority, lease, retry } = task;
   const uses = task.uses.length > 0 ? task.uses : undefined;
   const given = Object.fromEntries(
-    Object.entries({ title, agent, role, repository, issue, lease, retry, uses }).filter(
+    Object.entries({ title, agent, role, repository, issue, priority, lease, retry, uses }).filter(
       ([, value]) => value !== undefined,
     ),
   );

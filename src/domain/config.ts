@@ -192,6 +192,9 @@ export const Config = z
     planTimeout: Duration.prefault('10m').describe(
       'How long an incomplete plan, or an unknown upstream, is waited for.',
     ),
+    reserveAfter: Duration.prefault('1h').describe(
+      'From which age on the paths of the task that has waited longest are kept free for it; all others overtake it as long as they do not overlap these.',
+    ),
     retry: Retry.prefault({}),
     breaker: Breaker.prefault({}).describe(
       'Outside the loop of any agent, for each role and each kind of agent: after failures in a row nothing more is started, until a single trial ends well.',
@@ -297,6 +300,7 @@ export const Rules = z.object({
   lockDelay: z.number(),
   pinned: z.object({ backoff: z.number(), landing: z.number() }),
   planTimeout: z.number(),
+  reserveAfter: z.number(),
   retry: z.object({ attempts: z.number(), backoff: z.number(), maxBackoff: z.number() }),
   /** Milliseconds. */
   breaker: z.object({
@@ -321,7 +325,8 @@ export function agentKind(config: Pick<Config, 'agents'>, agent: string | undefi
 }
 
 export function rulesOf(config: Config): Rules {
-  const { fleet, ceiling, lease, lockDelay, pinned, planTimeout, retry, breaker, issues } = config;
+  const { fleet, ceiling, lease, lockDelay, pinned, planTimeout, reserveAfter, retry, breaker, issues } =
+    config;
   const roles: Rules['roles'] = {};
   const resources: Rules['resources'] = {};
   for (const [name, role] of Object.entries(config.roles)) {
@@ -359,6 +364,7 @@ export function rulesOf(config: Config): Rules {
     lockDelay,
     pinned,
     planTimeout,
+    reserveAfter,
     retry,
     breaker,
     issues,

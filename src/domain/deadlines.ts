@@ -1,4 +1,7 @@
-// A binary heap of deadlines. Entries are never removed: whoever takes one checks that it still holds.
+// What happens when time has passed, the earliest first. Entries are never removed: whoever takes one checks that it
+// still holds.
+
+import { Heap } from './heap.js';
 
 export interface Deadline {
   /** Milliseconds since the epoch. */
@@ -20,46 +23,19 @@ export interface Deadline {
 }
 
 export class Deadlines {
-  private readonly heap: Deadline[] = [];
+  private readonly heap = new Heap<Deadline>((a, b) => a.at < b.at);
 
   get next(): number | undefined {
-    return this.heap[0]?.at;
+    return this.heap.first?.at;
   }
 
   push(deadline: Deadline): void {
-    const { heap } = this;
-    let i = heap.push(deadline) - 1;
-    while (i > 0) {
-      const parent = (i - 1) >> 1;
-      const above = heap[parent] as Deadline;
-      if (above.at <= deadline.at) break;
-      heap[i] = above;
-      i = parent;
-    }
-    heap[i] = deadline;
+    this.heap.push(deadline);
   }
 
   /** Takes the earliest deadline that is due; undefined when none is. */
   take(now: number): Deadline | undefined {
-    const { heap } = this;
-    const top = heap[0];
-    if (!top || top.at > now) return undefined;
-    const last = heap.pop() as Deadline;
-    if (heap.length > 0) this.sink(last);
-    return top;
-  }
-
-  private sink(deadline: Deadline): void {
-    const { heap } = this;
-    let i = 0;
-    for (let left = 1; left < heap.length; left = 2 * i + 1) {
-      const right = left + 1;
-      const least =
-        right < heap.length && (heap[right] as Deadline).at < (heap[left] as Deadline).at ? right : left;
-      if ((heap[least] as Deadline).at >= deadline.at) break;
-      heap[i] = heap[least] as Deadline;
-      i = least;
-    }
-    heap[i] = deadline;
+    const { first } = this.heap;
+    return first && first.at <= now ? this.heap.pop() : undefined;
   }
 }

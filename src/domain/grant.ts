@@ -3,48 +3,75 @@
 
 import { askFor, settleFor } from './decide/assume.js';
 import { lookUpUpstreams, settleLanding, untangle } from './decide/edges.js';
-import { judge } from './judge.js';
-import { runningOfKind, type State, type TaskRecord } from './state.js';
-import { end, grant, letGo, record, type Taken, watch } from './transitions.js';
+import { Heap } from './heap.js';
+import { judge, judgeLimits, NO_SLOT } from './judge.js';
+import { goesFirst, type Place } from './line.js';
+import { firstInLines, rank, scoreOf } from './order.js';
+import type { Evidence } from './reasons.js';
+import { reservationAt, waitsFrom, waitsItsTurn } from './reservation.js';
+import { lineUp, placeOf, type State, type TaskRecord } from './state.js';
+import { end, endReservation, grant, letGo, record, type Taken, watch } from './transitions.js';
 import { waitsForOthers } from './waits.js';
 
-/** Decides every task that has to be looked at, oldest first, until nothing changes any more. */
+/**
+ * Decides every task that has to be looked at, and hands out free slots, until nothing changes any more: always the one
+ * that goes first among both, so that a newcomer takes no slot from one that has waited and goes before it.
+ */
 export function settle(state: State, now: number): Taken[] {
   const taken: Taken[] = [];
+  const contenders = new Heap<Place>(goesFirst);
   for (;;) {
-    const ids = state.ready.size > 0 ? [...state.ready] : slotWaiters(state);
-    if (ids.length === 0) {
+    enter(state, contenders, now);
+    const next = first(state, contenders, now);
+    if (next?.phase === 'held') taken.push(...settleOne(state, next, now));
+    else if (next?.phase === 'landing') taken.push(...settleLanding(state, next, now));
+    else if (!next) {
       const untangled = untangle(state, now);
       if (untangled.length === 0) return taken;
       taken.push(...untangled);
-      continue;
-    }
-    state.ready.clear();
-    const tasks = ids.flatMap((id) => state.tasks.get(id) ?? []).sort((a, b) => a.arrived - b.arrived);
-    for (const task of tasks) {
-      if (task.phase === 'held') taken.push(...settleOne(state, task, now));
-      else if (task.phase === 'landing') taken.push(...settleLanding(state, task, now));
     }
   }
 }
 
-/** The longest-waiting task for a slot, while there is one: asked one by one, so that a free slot costs one look. */
-function slotWaiters(state: State): string[] {
-  if (state.running.size < state.rules.ceiling) {
-    const first = state.watchers.get('ceiling')?.values().next().value;
-    if (first !== undefined) return [first];
+function enter(state: State, contenders: Heap<Place>, now: number): void {
+  if (state.ready.size === 0) return;
+  // Alone, with nobody in line, it need not be compared.
+  const alone = state.ready.size === 1 && contenders.size === 0 && state.lines.size === 0;
+  const reserved = alone ? undefined : reservationAt(state, now)?.task;
+  for (const id of state.ready) {
+    const task = state.tasks.get(id);
+    if (!task) continue;
+    if (alone) contenders.push(placeOf(task, 0));
+    else contenders.push(task === reserved ? placeOf(task, Number.POSITIVE_INFINITY) : rank(state, task));
   }
-  for (const [role, { maxRunning }] of Object.entries(state.rules.roles)) {
-    if ((state.runningByRole.get(role) ?? 0) >= maxRunning) continue;
-    const first = state.watchers.get(`slots:${role}`)?.values().next().value;
-    if (first !== undefined) return [first];
+  state.ready.clear();
+}
+
+function first(state: State, contenders: Heap<Place>, now: number): TaskRecord | undefined {
+  const contender = contenders.first;
+  const waiter = firstForSlot(state, now);
+  if (waiter && (!contender || goesFirst(waiter, contender))) return state.tasks.get(waiter.id);
+  contenders.pop();
+  return contender && state.tasks.get(contender.id);
+}
+
+/** Of those in line for a slot: the one that goes first of all that would get one, or that waits for something else by now. */
+function firstForSlot(state: State, now: number): Place | undefined {
+  if (state.lines.size === 0 || state.running.size >= state.rules.ceiling) return undefined;
+  const free = (task: TaskRecord): boolean => {
+    const verdict = judgeLimits(state, task, now);
+    return !verdict || !('hold' in verdict) || !NO_SLOT.has(verdict.hold.code);
+  };
+  const reserved = reservationAt(state, now)?.task;
+  if (reserved?.hold && NO_SLOT.has(reserved.hold.code) && free(reserved))
+    return placeOf(reserved, Number.POSITIVE_INFINITY);
+  let best: Place | undefined;
+  for (const task of firstInLines(state)) {
+    if (!free(task)) continue;
+    const place = placeOf(task, task.hold?.score ?? 0);
+    if (!best || goesFirst(place, best)) best = place;
   }
-  for (const [kind, { maxRunning = Number.POSITIVE_INFINITY }] of Object.entries(state.rules.agents)) {
-    if (!state.watchers.has(`kind:${kind}`) || runningOfKind(state, kind) >= maxRunning) continue;
-    const first = state.watchers.get(`kind:${kind}`)?.values().next().value;
-    if (first !== undefined) return [first];
-  }
-  return [];
+  return best;
 }
 
 function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
@@ -57,18 +84,17 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
   const { code, evidence, on, until } = verdict.hold;
   if (task.holds && waitsForOthers(code)) letGo(state, task, now);
   const before = task.hold;
+  const waited = waitsItsTurn(task);
   const turn = watch(state, task, on);
   const timed = until === undefined ? {} : { until };
   if (until !== undefined && until !== before?.until)
     state.deadlines.push({ at: until, kind: 'wake', id: on });
   const changed = before?.code !== code;
-  if (before && !changed && JSON.stringify(before.evidence) === JSON.stringify(evidence)) {
-    const { until: _, ...rest } = before;
-    task.hold = { ...rest, on, turn, ...timed };
-    return [];
-  }
+  const same = before !== undefined && !changed && sameEvidence(before.evidence, evidence);
   const since = changed || before === undefined ? now : before.since;
-  task.hold = { code, evidence, on, turn, since, ...timed };
+  task.hold = { code, evidence: same ? before.evidence : evidence, on, turn, since, ...timed };
+  takePlace(state, task, waited, now);
+  if (same) return [];
   if (code === 'UPSTREAM_UNKNOWN') {
     if (changed) state.deadlines.push({ at: now + state.rules.planTimeout, kind: 'upstream', id: task.id });
     lookUpUpstreams(state, task);
@@ -82,4 +108,16 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     if (task.kind === 'task') state.due.lazy.add(task.id);
   }
   return [taken];
+}
+
+/** Among those that wait their turn, and in line if it is a slot that it waits for. */
+function takePlace(state: State, task: TaskRecord, waited: boolean, now: number): void {
+  const waits = waitsItsTurn(task);
+  if (waits && !waited) waitsFrom(state, task, now);
+  if (waited && !waits) endReservation(state, task);
+  if (task.hold && NO_SLOT.has(task.hold.code)) lineUp(state, task, scoreOf(state, task));
+}
+
+function sameEvidence(a: Evidence, b: Evidence): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -6,8 +6,17 @@ import { brokenOf, findIssue, needsLook } from './decide/assume.js';
 import { frozenBy } from './frozen.js';
 import type { Pattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
-import { nextSlot, useRefused } from './resources.js';
-import { kindOf, type PlanRecord, patternsOf, runningOfKind, type State, type TaskRecord } from './state.js';
+import { reservationAt } from './reservation.js';
+import { nextSlot, type Use, useRefused } from './resources.js';
+import {
+  kindOf,
+  type PlanRecord,
+  patternsOf,
+  runningOfKind,
+  type State,
+  slotKey,
+  type TaskRecord,
+} from './state.js';
 
 interface Hold {
   code: ReasonCode;
@@ -36,6 +45,7 @@ export function judge(state: State, task: TaskRecord, now: number): Verdict {
       : undefined) ??
     judgeClaims(state, task) ??
     judgeResources(state, task) ??
+    judgeReservation(state, task, now) ??
     (task.kind === 'task'
       ? (judgeLimits(state, task, now) ?? judgeRates(state, task, now) ?? judgeAssumptions(state, task))
       : undefined) ?? {
@@ -167,6 +177,31 @@ function judgeResources(state: State, task: TaskRecord): Verdict | undefined {
   return undefined;
 }
 
+/** Newcomers keep off what the oldest waiter waits for. Whoever holds its claims already has nothing to keep off. */
+function judgeReservation(state: State, task: TaskRecord, now: number): Verdict | undefined {
+  if (task.holds) return undefined;
+  const reservation = reservationAt(state, now);
+  if (!reservation || reservation.task === task) return undefined;
+  const holder = reservation.task.id;
+  const overlap = reservation.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
+  const resource = overlap ? undefined : sharedUse(task.facts.uses, reservation.task.facts.uses);
+  if (!overlap && resource === undefined) return undefined;
+  const evidence = overlap
+    ? { holder, held: overlap.theirs, path: overlap.ours }
+    : { holder, held: resource ?? '', path: resource ?? '' };
+  return task.noWait
+    ? cancel('PATH_RESERVED', evidence)
+    : hold('PATH_RESERVED', `reserved:${holder}`, evidence);
+}
+
+/** The first resource that both use, not both in shared mode. */
+const sharedUse = (ours: Use[] = [], theirs: Use[] = []): string | undefined =>
+  ours.find((use) =>
+    theirs.some(
+      ({ resource, mode }) => resource === use.resource && !(mode === 'shared' && use.mode === 'shared'),
+    ),
+  )?.resource;
+
 /** After all other limits: a slot of a rate is used up by the grant that follows. */
 function judgeRates(state: State, task: TaskRecord, now: number): Verdict | undefined {
   for (const { resource } of task.facts.uses ?? []) {
@@ -185,7 +220,10 @@ function judgeRates(state: State, task: TaskRecord, now: number): Verdict | unde
   return undefined;
 }
 
-function judgeLimits(state: State, task: TaskRecord, now: number): Verdict | undefined {
+/** The codes that say there is no slot: such tasks wait in line for one. */
+export const NO_SLOT: ReadonlySet<ReasonCode> = new Set(['ROLE_LIMIT', 'KIND_LIMIT', 'CEILING_REACHED']);
+
+export function judgeLimits(state: State, task: TaskRecord, now: number): Verdict | undefined {
   const { role } = task.facts;
   if (role) {
     const rule = state.rules.roles[role];
@@ -201,12 +239,14 @@ function judgeLimits(state: State, task: TaskRecord, now: number): Verdict | und
   if (role) {
     const { maxRunning = 0 } = state.rules.roles[role] ?? {};
     if ((state.runningByRole.get(role) ?? 0) >= maxRunning)
-      return hold('ROLE_LIMIT', `slots:${role}`, { role, limit: maxRunning });
+      return hold('ROLE_LIMIT', slotKey(task), { role, limit: maxRunning });
   }
   const { ceiling, agents } = state.rules;
   const agent = kindOf(state.rules, task.facts);
   const most = agent !== undefined && Object.hasOwn(agents, agent) ? agents[agent]?.maxRunning : undefined;
   if (agent !== undefined && most !== undefined && runningOfKind(state, agent) >= most)
-    return hold('KIND_LIMIT', `kind:${agent}`, { agent, limit: most });
-  return state.running.size >= ceiling ? hold('CEILING_REACHED', 'ceiling', { limit: ceiling }) : undefined;
+    return hold('KIND_LIMIT', slotKey(task), { agent, limit: most });
+  return state.running.size >= ceiling
+    ? hold('CEILING_REACHED', slotKey(task), { limit: ceiling })
+    : undefined;
 }

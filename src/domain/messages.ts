@@ -38,6 +38,8 @@ export interface TaskFacts {
   assumes?: Assumption[];
   /** What a broken assumption, or a landing in what it reads, does to it. */
   onBroken?: OnBroken;
+  /** Of those that may run and are as urgent, the higher goes first. 0 when left out. */
+  priority?: number;
   issue?: string;
   /** Milliseconds. */
   lease?: number;

@@ -95,6 +95,14 @@ export const Task = z.strictObject({
     .describe(
       'The tasks that this one waits for, each until it has landed (writers) or finished (read-only): tasks of this plan by id, those of other plans as plan/task, whatever their repository; they may be submitted later.',
     ),
+  priority: z
+    .int()
+    .min(-100)
+    .max(100)
+    .optional()
+    .describe(
+      'Of the tasks that may run and have as much waiting behind them, the one with the higher priority goes first; 0 when left out.',
+    ),
   issue: z
     .string()
     .min(1)

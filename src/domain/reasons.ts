@@ -108,6 +108,7 @@ const HOLD = {
     `it asked for ${e.path}, which overlaps ${e.held}, held by ${e.holder}, and waits with its agent and its claims`,
   PIN_EXPIRED: (e) =>
     `no agent of it has run for ${time(e.within)}: its claims are released, and asked for again`,
+  PATH_RESERVED: (e) => `${e.path} overlaps ${e.held}, kept free for ${e.holder}, which has waited longest`,
   CIRCUIT_OPEN: (e) =>
     `the circuit of ${e.role ? `role ${e.role}` : `agents of kind ${e.agent}`} is open since ${clock(e.since)}${because(e)}`,
   ROLE_LIMIT: (e) => `role ${e.role} runs its limit of ${e.limit}`,

@@ -5,8 +5,11 @@ import type { Finding } from './assumptions.js';
 import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
+import { Demand } from './demand.js';
 import type { Fence } from './fence.js';
 import type { FleetWord, FreezeRecord } from './freeze.js';
+import { Heap } from './heap.js';
+import { goesFirst, longerWaiting, type Place } from './line.js';
 import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
 import { type Pattern, parsePattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
@@ -60,7 +63,13 @@ export interface TaskRecord {
     turn: number;
     /** When time alone brings it back, in milliseconds. */
     until?: number;
+    /** In line for a slot: what it was ranked by when it was last looked at. */
+    score?: number;
   };
+  /** Since when it could run but for what others hold, and its turn among all such. Kept until it runs. */
+  waits?: { since: number; turn: number };
+  /** The longest chain of tasks known to wait for it, itself included; 1 when left out. */
+  chain?: number;
   /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
   stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
   result?: Extract<AttemptResult, { kind: 'commits' }>;
@@ -163,6 +172,8 @@ export interface CarriedState {
   standingNumber: number;
   arrivals: number;
   turns: number;
+  /** How often chains or contended paths have changed since all lines were looked at. */
+  drift: number;
   tasks: TaskRecord[];
   plans: PlanRecord[];
   issues: [string, KnownIssue][];
@@ -230,6 +241,14 @@ export interface State
   toExtend: Set<string>;
   /** Held tasks, and landings not handed over, that have to be looked at again. */
   ready: Set<string>;
+  /** Held tasks in line for a slot, by `slotKey`. */
+  lines: Map<string, Heap<Place>>;
+  /** Held tasks that could run but for what others hold, the oldest first. */
+  waiters: Heap<Place>;
+  /** For whom paths are kept free, see reservation.ts. */
+  reserved?: { task: TaskRecord; claims: ClaimIndex; writes: string[]; repository: string };
+  /** What all live tasks claim. */
+  demand: Demand;
   dependents: Map<string, Set<string>>;
   byIssue: Map<string, Set<string>>;
   members: Map<string, Set<string>>;
@@ -254,6 +273,7 @@ export function freshState(rules: Rules, now: number): State {
     standingNumber: 0,
     arrivals: 0,
     turns: 0,
+    drift: 0,
     tasks: [],
     plans: [],
     issues: [],
@@ -265,7 +285,8 @@ export function freshState(rules: Rules, now: number): State {
 }
 
 export function carry(state: State): CarriedState {
-  const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, turns, recovery, recovered, due } = state;
+  const { rules, epoch, seq, fenceNumber, standingNumber, arrivals, turns, drift, recovery, recovered, due } =
+    state;
   const { blindUntil, fleetWord } = state;
   return {
     rules,
@@ -275,6 +296,7 @@ export function carry(state: State): CarriedState {
     standingNumber,
     arrivals,
     turns,
+    drift,
     tasks: [...state.tasks.values()],
     plans: [...state.plans.values()],
     issues: [...state.issues],
@@ -328,6 +350,9 @@ export function restore(carried: CarriedState): State {
     extenders: new Map(),
     toExtend: new Set(),
     ready: new Set(),
+    lines: new Map(),
+    waiters: new Heap(longerWaiting),
+    demand: new Demand(caseOf(carried.rules)),
     dependents: new Map(),
     byIssue: new Map(),
     members: new Map(),
@@ -345,6 +370,11 @@ export function restore(carried: CarriedState): State {
     addTo(state.watchers, hold.on, id);
     if (hold.until !== undefined) state.deadlines.push({ at: hold.until, kind: 'wake', id: hold.on });
   }
+  for (const task of carried.tasks) {
+    if (task.hold?.score !== undefined) lineUp(state, task, task.hold.score);
+    if (task.hold && task.waits) state.waiters.push(placeOf(task, 0));
+  }
+  state.drift = carried.drift;
   for (const plan of carried.plans)
     if (!plan.complete) state.deadlines.push({ at: plan.until, kind: 'plan', id: plan.id });
   const frozen = [
@@ -357,12 +387,19 @@ export function restore(carried: CarriedState): State {
   return state;
 }
 
-const claimIndexOf = ({ repositories }: Rules): ClaimIndex =>
-  new ClaimIndex((repository) => repositories[repository]?.caseInsensitive === true);
+const caseOf =
+  ({ repositories }: Rules) =>
+  (repository: string): boolean =>
+    repositories[repository]?.caseInsensitive === true;
+
+export const claimIndexOf = (rules: Rules): ClaimIndex => new ClaimIndex(caseOf(rules));
 
 /** Makes the index of claims anew, for rules that compare names in another way. */
 export function reindexClaims(state: State): void {
   state.claims = claimIndexOf(state.rules);
+  state.demand = new Demand(caseOf(state.rules));
+  delete state.reserved;
+  for (const task of state.tasks.values()) if (task.phase !== 'ended') contend(state, task);
   const holders = [...state.tasks.values()].filter((task) => task.holds);
   for (const task of holders.sort((a, b) => a.arrived - b.arrived))
     state.claims.add(task.id, task.repository, patternsOf(state, task));
@@ -376,6 +413,7 @@ export function indexTask(state: State, task: TaskRecord): void {
     state.endedOrder.add(task.id);
   } else {
     addTo(state.unended, task.plan.id, task.id);
+    contend(state, task);
     for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
     for (const issue of issuesOf(task)) addTo(state.byIssue, issue, task.id);
     if (task.facts.assumes?.length || task.facts.reads.length > 0) state.concerned.add(task.id);
@@ -434,6 +472,36 @@ export const leaseOf = ({ rules }: Pick<State, 'rules'>, { facts, handLease }: T
 
 const longestLease = ({ lease, roles }: Rules): number =>
   Math.max(lease, ...Object.values(roles).map((role) => role.lease ?? 0));
+
+/** What a task claims counts as contended from its arrival to its end. */
+export function contend(state: State, task: TaskRecord): void {
+  state.demand.set(task.id, task.repository, patternsOf(state, task));
+  state.drift += 1;
+}
+
+export const placeOf = (task: TaskRecord, score: number): Place => ({
+  id: task.id,
+  score,
+  priority: task.facts.priority ?? 0,
+  age: task.waits?.turn ?? Number.POSITIVE_INFINITY,
+  arrived: task.arrived,
+  turn: task.hold?.turn ?? 0,
+});
+
+/** Tasks of one role and one kind of agent wait for the same slots: the key they watch. */
+export const slotKey = ({ facts }: TaskRecord): string => `slot:${facts.role ?? ''}:${facts.agent ?? ''}`;
+
+/** Puts a task that is held for want of a slot in line. */
+export function lineUp(state: State, task: TaskRecord, score: number): void {
+  if (!task.hold) return;
+  task.hold.score = score;
+  let line = state.lines.get(task.hold.on);
+  if (!line) {
+    line = new Heap(goesFirst);
+    state.lines.set(task.hold.on, line);
+  }
+  line.push(placeOf(task, score));
+}
 
 /** Persons' claims take no agent's slot. */
 export function countRunning(state: State, task: TaskRecord, by: 1 | -1): void {

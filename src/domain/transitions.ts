@@ -119,10 +119,15 @@ function unwatch(state: State, task: TaskRecord): void {
   if (task.hold) removeFrom(state.watchers, task.hold.on, task.id);
 }
 
+/** Paths that were kept free for it are not any longer: whoever they were kept from is looked at again. */
+export const endReservation = (state: State, task: TaskRecord): void => wake(state, `reserved:${task.id}`);
+
 /** Grants the task its claims, all at once, under the next fence. */
 export function grant(state: State, task: TaskRecord, now: number): Taken {
   unwatch(state, task);
   delete task.hold;
+  delete task.waits;
+  endReservation(state, task);
   if (!task.holds) {
     takeClaims(state, task);
   }
@@ -256,6 +261,8 @@ export function leave(state: State, task: TaskRecord): void {
   if (task.phase === 'held') {
     unwatch(state, task);
     delete task.hold;
+    delete task.waits;
+    endReservation(state, task);
   }
   state.ready.delete(task.id);
   delete task.leaseUntil;
@@ -348,6 +355,9 @@ export function end(
   state.due.checks.delete(task.id);
   wakeDependents(state, task.id);
   removeFrom(state.unended, task.plan.id, task.id);
+  state.demand.delete(task.id);
+  state.drift += 1;
+  delete task.waits;
   state.endedOrder.add(task.id);
   return taken;
 }

@@ -80,6 +80,7 @@ export const RULES: Rules = {
   lockDelay: 5_000,
   pinned: { backoff: 20_000, landing: 90_000 },
   planTimeout: 120_000,
+  reserveAfter: 20_000,
   retry: { attempts: 2, backoff: 1_000, maxBackoff: 10_000 },
   breaker: { failures: 3, spawnFailures: 2, window: 10_000, coolDown: 5_000 },
   issues: { closed: 'cancel', paused: 'hold' },

@@ -11,7 +11,7 @@ import { unknownRepository } from '../judge.js';
 import type { TaskReport } from '../messages.js';
 import { parsePattern } from '../paths.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
-import { addTo, patternsOf, removeFrom, type State, type TaskRecord } from '../state.js';
+import { addTo, contend, patternsOf, removeFrom, type State, type TaskRecord } from '../state.js';
 import { besideEvidence, forgetExtension, note, stop, type Taken, wakeWaiters } from '../transitions.js';
 import { waitsFor } from '../waits.js';
 
@@ -139,6 +139,7 @@ function setWrites(state: State, task: TaskRecord, writes: string[]): void {
   task.facts = { ...task.facts, writes };
   state.patterns.delete(task.id);
   if (task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
+  if (task.phase !== 'ended') contend(state, task);
 }
 
 const sameList = (a: readonly string[], b: readonly string[]): boolean =>

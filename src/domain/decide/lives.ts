@@ -26,6 +26,7 @@ export function supersede(state: State, task: TaskRecord, now: number): Taken[] 
   const taken = task.phase === 'ended' ? [] : onGone(state, task.id, task.life, now);
   state.endedOrder.delete(task.id);
   removeFrom(state.unended, task.plan.id, task.id);
+  state.demand.delete(task.id);
   const packet = state.due.packets.delete(task.id);
   if (task.holds || task.phase !== 'ended' || packet) {
     const rest = { ...task, id: pastId(task.id, task.life), plan: { id: `~${task.plan.id}` } };

@@ -3,6 +3,7 @@
 
 import { arrivedOf, waitsForPlan } from '../judge.js';
 import type { TaskReport } from '../messages.js';
+import { lengthenPlan } from '../order.js';
 import type { PlanRecord, State, TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { cancelTask } from './cancel.js';
@@ -48,7 +49,9 @@ export function completePlan(state: State, id: string, known: boolean): void {
   const plan = state.plans.get(id);
   if (!plan || plan.complete) return;
   plan.complete = known || arrivedOf(state, id) >= (plan.size ?? 1);
-  if (plan.complete) wake(state, `plan:${id}`);
+  if (!plan.complete) return;
+  lengthenPlan(state, id);
+  wake(state, `plan:${id}`);
 }
 
 export function expirePlan(state: State, id: string, now: number): Taken[] {

@@ -3,12 +3,12 @@
 
 import type { Rules } from '../config.js';
 import type { TaskFacts } from '../messages.js';
-import { reindexClaims, type State } from '../state.js';
+import { contend, reindexClaims, type State, type TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heedIssue } from './issues.js';
 
 /** What of the configuration such waiters wait for may be other than it was. */
-const OF_RULES = /^(resource|rate|kind):/;
+const OF_RULES = /^(rules$|(resource|rate|reserved):)/;
 
 export function onRules(state: State, rules: Rules, now: number): Taken[] {
   const before = state.rules;
@@ -19,13 +19,9 @@ export function onRules(state: State, rules: Rules, now: number): Taken[] {
   }
   for (const task of state.tasks.values())
     if (task.kind === 'task' && task.phase === 'held' && !task.holds)
-      task.repository = repositoryOf(rules, task.facts);
-  for (const key of [...state.watchers.keys()]) {
-    // A slot more is found by settle, in turn; a role that is no more is not.
-    const role = key.startsWith('slots:') ? key.slice('slots:'.length) : undefined;
-    const gone = role !== undefined && !Object.hasOwn(rules.roles, role);
-    if (key === 'rules' || gone || OF_RULES.test(key)) wake(state, key);
-  }
+      settleIn(state, task, repositoryOf(rules, task.facts));
+  // A slot more, or a role that is no more, is found by settle, in turn.
+  for (const key of [...state.watchers.keys()]) if (OF_RULES.test(key)) wake(state, key);
   return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
 }
 
@@ -36,6 +32,12 @@ const namesCompareOtherwise = (before: Rules, after: Rules): boolean =>
       (before.repositories[name]?.caseInsensitive === true) !==
       (after.repositories[name]?.caseInsensitive === true),
   );
+
+function settleIn(state: State, task: TaskRecord, repository: string): void {
+  if (task.repository === repository) return;
+  task.repository = repository;
+  contend(state, task);
+}
 
 export const repositoryOf = (rules: Rules, facts: TaskFacts): string =>
   (facts.role ? rules.roles[facts.role]?.repository : facts.repository) ?? rules.defaultRepository;

@@ -3,6 +3,7 @@
 
 import { beganAt, earlierLife } from '../fence.js';
 import type { CancelRequest, TaskReport } from '../messages.js';
+import { lengthen } from '../order.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import { indexTask, type State, type TaskRecord } from '../state.js';
 import { type Taken, wake, wakeBlocked } from '../transitions.js';
@@ -87,8 +88,10 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
   joinPlan(state, task, report, now);
   wake(state, `task:${task.id}`);
   wakeBlocked(state, task.id);
+  const refused = refuseCircle(state, task, now);
+  if (state.plans.get(task.plan.id)?.complete) lengthen(state, task);
   const taken = [
-    ...refuseCircle(state, task, now),
+    ...refused,
     ...learnEdges(state, task, report.facts.after, now),
     ...hear(state, task, report, now),
   ];

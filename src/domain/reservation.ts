@@ -1,0 +1,63 @@
+// No task starves: the paths of the one that has waited longest are kept free for it once it is past an age, and it gets
+// the next slot. One at a time: whoever does not want its paths overtakes freely (as EASY backfill does for one job).
+
+import type { ClaimIndex } from './claim-index.js';
+import type { ReasonCode } from './reasons.js';
+import { claimIndexOf, patternsOf, placeOf, type State, type TaskRecord } from './state.js';
+import { endReservation } from './transitions.js';
+
+/** Held by what others hold, so in time it runs: whoever waits for anything else is not waiting its turn. */
+const WAITING: ReadonlySet<ReasonCode> = new Set([
+  'PATH_HELD',
+  'PATHS_RESTING',
+  'PATH_RESERVED',
+  'RESOURCE_HELD',
+  'ROLE_LIMIT',
+  'KIND_LIMIT',
+  'CEILING_REACHED',
+]);
+
+export const waitsItsTurn = (task: TaskRecord): boolean =>
+  task.phase === 'held' && task.hold !== undefined && WAITING.has(task.hold.code);
+
+export interface Reservation {
+  task: TaskRecord;
+  /** What is kept free for it. */
+  claims: ClaimIndex;
+}
+
+/** For whom paths are kept free at this moment: the oldest waiter, if that is past the age. */
+export function reservationAt(state: State, now: number): Reservation | undefined {
+  const task = oldestWaiter(state);
+  if (!task?.waits || task.waits.since + state.rules.reserveAfter > now) return undefined;
+  const { writes } = task.facts;
+  if (
+    state.reserved?.task !== task ||
+    state.reserved.writes !== writes ||
+    state.reserved.repository !== task.repository
+  ) {
+    const claims = claimIndexOf(state.rules);
+    claims.add(task.id, task.repository, patternsOf(state, task));
+    state.reserved = { task, claims, writes, repository: task.repository };
+  }
+  return state.reserved;
+}
+
+function oldestWaiter(state: State): TaskRecord | undefined {
+  const { waiters } = state;
+  for (let first = waiters.first; first; first = waiters.first) {
+    const task = state.tasks.get(first.id);
+    if (task?.waits?.turn === first.age && waitsItsTurn(task)) return task;
+    waiters.pop();
+  }
+  return undefined;
+}
+
+/** It waits its turn from now on, or does so again: then it may be older than the one for whom paths were kept free. */
+export function waitsFrom(state: State, task: TaskRecord, now: number): void {
+  const { waits } = task;
+  task.waits ??= { since: now, turn: ++state.turns };
+  const oldest = waits && oldestWaiter(state);
+  state.waiters.push(placeOf(task, 0));
+  if (oldest && oldestWaiter(state) !== oldest) endReservation(state, oldest);
+}

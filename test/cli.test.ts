@@ -481,7 +481,7 @@ describe.concurrent('up', () => {
     expect(json<Overview>(all).tasks).toContainEqual(
       expect.objectContaining({ id: 'single/hello', status: 'COMPLETED', state: 'landed' }),
     );
-    expect((await run(['why', 'hello'], { cwd: folder })).out).toMatch(/ end +LANDED: /);
+    expect((await run(['why', 'hello'], { cwd: folder })).out).toMatch(/ends: as commit .* \[LANDED\]/);
     // Killed itself, it leaves nothing either.
     again.child.kill('SIGKILL');
     await again.ended;

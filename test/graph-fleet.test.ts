@@ -1,14 +1,16 @@
 // Edges and assumptions on a real Temporal server, with real git: a blocker found late, outcomes that only packets know,
 // and what a branch, a file and an artifact really are.
 
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
 import { Refused } from '../src/client/fleet-client.js';
 import { readPackets } from '../src/client/records.js';
+import type { Contention } from '../src/domain/contention.js';
 import { coordinatorId, taskWorkflowId } from '../src/domain/ids.js';
-import { edit, replayHistories, TestFleet } from './support/fleet.js';
+import { edit, MAIN, replayHistories, TestFleet } from './support/fleet.js';
 
 const fleets: TestFleet[] = [];
 const names: string[] = [];
@@ -27,6 +29,11 @@ async function start(): Promise<TestFleet> {
 }
 
 const role = 'main';
+const signalboxSays = (fleet: TestFleet, ...args: string[]): string =>
+  execFileSync(process.execPath, [MAIN, ...args, '--config', fleet.configFile], {
+    encoding: 'utf8',
+    env: fleet.env,
+  });
 const gate = (dir: string, name: string) =>
   `touch '${dir}/${name}.runs'; while [ ! -e '${dir}/${name}.go' ]; do sleep 0.05; done`;
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -120,6 +127,43 @@ it('an upstream that Temporal has forgotten is known from its packet, by a coord
   ]);
   expect(next['after-x']?.outcome?.kind).toBe('finished');
   expect(next['after-y']?.outcome).toMatchObject({ kind: 'cancelled', code: 'UPSTREAM_FAILED' });
+  const why = signalboxSays(fleet, 'why', 'old/x').split('\n');
+  expect(why[0]).toMatch(/^old\/x landed: as commit [0-9a-f]{12} \[LANDED\]$/);
+  expect(
+    why
+      .filter((line) => / #\d+ /.test(line) && !line.includes('waits: '))
+      .map((line) => line.replace(/^.*?#\d+ +/, '')),
+  ).toEqual([
+    expect.stringMatching(/^attempt 1 starts: .*\[CLAIMS_FREE\]$/),
+    expect.stringMatching(/^attempt 1 lands: .*\[COMMITS_READY\]$/),
+    expect.stringMatching(/^ends: as commit .*\[LANDED\]$/),
+  ]);
+});
+
+it('contention names the claim that was waited for, live and from packets, and what the files really changed would save', async () => {
+  const fleet = await start();
+  const { dir, signalbox } = fleet;
+  const first = await fleet.submit('p', [
+    { id: 'wide', prompt: edit('src/a.txt', 'a', gate(dir, 'wide')), role, writes: ['src'] },
+  ]);
+  await fleet.until('it to run', () => existsSync(join(dir, 'wide.runs')));
+  const second = await fleet.submit('q', [
+    { id: 'b', prompt: edit('src/b.txt', 'b'), role, writes: ['src/b.txt'] },
+  ]);
+  await fleet.phase('q/b', 'held');
+  const live = JSON.parse(signalboxSays(fleet, 'contention', '--json')) as { contention: Contention[] };
+  expect(live.contention).toMatchObject([{ claim: 'src', by: ['q/b'], held: ['p/wide'], avoidableMs: 0 }]);
+  writeFileSync(join(dir, 'wide.go'), '');
+  await signalbox.wait([...first, ...second]);
+  const [found, ...more] = (
+    JSON.parse(signalboxSays(fleet, 'contention', '--plan', 'q', '--json')) as { contention: Contention[] }
+  ).contention;
+  expect(more).toEqual([]);
+  expect(found).toMatchObject({ claim: 'src', waits: 1, by: ['q/b'], split: ['src/a.txt'] });
+  expect(found?.avoidableMs).toBe(found?.totalMs);
+  expect(signalboxSays(fleet, 'contention', '--plan', 'p').trim()).toBe(
+    'nobody has waited for a claim or a resource',
+  );
 });
 
 it('what tasks assume is looked at for real, before they start and when something lands', async () => {

@@ -8,6 +8,7 @@ import { blockCommand } from './block.js';
 import { cancelCommand } from './cancel.js';
 import { claimCommand } from './claim.js';
 import { claimsCommand } from './claims.js';
+import { contentionCommand } from './contention.js';
 import { EXIT, report } from './context.js';
 import { demoCommand } from './demo.js';
 import { extendCommand } from './extend.js';
@@ -52,6 +53,7 @@ export function program(): Command {
     statusCommand,
     whyCommand,
     claimsCommand,
+    contentionCommand,
     claimCommand,
     releaseCommand,
     extendCommand,

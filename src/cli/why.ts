@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { NoAnswer, Refused } from '../client/fleet-client.js';
 import { readPackets } from '../client/records.js';
 import { formatDuration } from '../domain/durations.js';
-import { printDecision } from '../domain/packet.js';
+import { tellStory } from '../domain/story.js';
 import { type CommonOptions, fullName, print, withFleet } from './context.js';
 import { stateOf } from './progress.js';
 
@@ -26,23 +26,27 @@ export const whyCommand = (): Command =>
           print(options, story, () =>
             [
               `${line.id} is ${stateOf(line)}, for ${formatDuration(line.forMs)}: ${line.why ?? ''} [${line.code}]`,
-              ...decisions.map(printDecision),
+              ...tellStory(decisions, line.outcome ? undefined : Date.now()),
               ...(waiting.length > 0 ? [`behind it wait: ${waiting.join(', ')}`] : []),
             ].join('\n'),
           );
           return;
         }
         // Long ended, or no worker runs: the packet tells the same.
-        const packet = (await readPackets(fleet, id)).at(-1);
+        const lives = await readPackets(fleet, id);
+        const packet = lives.at(-1);
         if (!packet)
           throw (
             trouble ?? new Refused(`no task ${id} in fleet ${fleet.config.fleet}, and no change packet of it`)
           );
         print(options, packet, () =>
-          [
-            `${id} ${packet.outcome.kind}: ${packet.outcome.text} [${packet.outcome.code}]`,
-            ...packet.decisions.map(printDecision),
-          ].join('\n'),
+          lives
+            .flatMap((life, i) => [
+              ...(i > 0 ? ['', 'started once more:'] : []),
+              `${id} ${life.outcome.kind}: ${life.outcome.text} [${life.outcome.code}]`,
+              ...tellStory(life.decisions),
+            ])
+            .join('\n'),
         );
       });
     });

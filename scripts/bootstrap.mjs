@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * From a clean clone to a running command: `node scripts/bootstrap.mjs demo|test|check|bench|build [args…]`.
+ * From a clean clone to a running command: `node scripts/bootstrap.mjs demo|test|check|bench|properties|mutants|build [args…]`.
  * Guarantees: what is missing is installed, built or fetched first, and nothing twice; exit codes and signals of
  * the command pass through; needs Node and git only, no package.
  */
@@ -36,6 +36,8 @@ const COMMANDS = {
     await build([]);
     return await node([join('dist', 'bench', 'run.js'), ...args]);
   },
+  properties: (args) => node([join('scripts', 'properties.mjs'), ...args]),
+  mutants: (args) => node([join('scripts', 'mutants.mjs'), ...args]),
   async build(args) {
     await build(args);
     return 0;

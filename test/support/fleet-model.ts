@@ -354,6 +354,8 @@ export class Fleet {
   network: Letter[] = [];
   readonly steps: Step[] = [];
   readonly taken: Taken[] = [];
+  /** How many events decide was told. */
+  told = 0;
   /** Rises when a coordinator starts without state. */
   line = 0;
   /** With what the present coordinator started. */
@@ -694,6 +696,7 @@ export class Fleet {
 
   /** Feeds decide, checks what it did, and sends what is due as the coordinator's workflow does. */
   tell(event: Event): void {
+    this.told += 1;
     this.steps.push({ event: copy(event), now: this.now });
     const taken = decide(this.state, copy(event), this.now);
     this.taken.push(...taken);

@@ -1440,7 +1440,9 @@ export class Fleet {
     for (const due = again.deadlines; due.take(this.now); );
     const found = decide(again, { kind: 'tick' }, this.now).find(
       // Another holder of the same path is named now: it waits all the same.
-      ({ verdict, code }) => verdict !== 'hold' && code !== 'EXTENSION_WAITS',
+      // Through another holder a circle may show, as it does once the first one has let go: UPSTREAM_NEEDS_CLAIM.
+      ({ verdict, code }) =>
+        verdict !== 'hold' && code !== 'EXTENSION_WAITS' && code !== 'UPSTREAM_NEEDS_CLAIM',
     );
     if (found) throw new Broken(`${found.task} was forgotten: it could ${found.verdict} (${found.code})`);
   }

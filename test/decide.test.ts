@@ -989,7 +989,7 @@ describe('messages', () => {
 // ---- properties
 
 /** Sequences in `npm test`; `npm run properties` takes more. */
-const FEW = 200;
+const FEW = 80;
 const LEAST_EVENTS = 50;
 
 /** Not every operation is an event for decide: they are done over and over until it had enough. */

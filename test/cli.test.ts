@@ -596,7 +596,9 @@ describe.concurrent('a fleet whose worker comes late', () => {
       ]);
       // The coordinator is silent; the packet is there.
       expect(told, told.err).toMatchObject({ code: 0, err: '' });
-      expect(told.out).toMatch(/^large\/t0 cancelled: only .* \[PLAN_NEVER_COMPLETED\]\n\d{4}-\d\d-\d\d \S+ +#\d+ /);
+      expect(told.out).toMatch(
+        /^large\/t0 cancelled: only .* \[PLAN_NEVER_COMPLETED\]\n\d{4}-\d\d-\d\d \S+ +#\d+ /,
+      );
       expect(silence).toMatchObject({ code: 4, err: `signalbox: ${trouble}\n` });
       expect(gone).toMatchObject({ code: 0, out: '' });
     } finally {
@@ -703,7 +705,9 @@ describe.concurrent('a fleet', () => {
     expect(status.out).toMatch(/\nheld\/one +running +\d+s +nothing it writes is held by another task\n/);
     expect(status.out).toContain(because);
     expect(why.out).toMatch(new RegExp(`^queue/two is held, for \\d+s: ${because} \\[PATH_HELD\\]\n`));
-    expect(why.out).toMatch(/^\d{4}-\d\d-\d\d \S+ +#\d+ +waits: held\/a overlaps held, held by held\/one .*\[PATH_HELD\]$/m);
+    expect(why.out).toMatch(
+      /^\d{4}-\d\d-\d\d \S+ +#\d+ +waits: held\/a overlaps held, held by held\/one .*\[PATH_HELD\]$/m,
+    );
     expect(json<Story>(story)).toMatchObject({
       task: { id: 'held/one', phase: 'running' },
       waiting: ['queue/two'],

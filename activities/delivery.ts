@@ -26,7 +26,7 @@ export interface Delivery {
   /** Tasks asked to announce themselves to the coordinator of this epoch. */
   asked: string[];
   epoch: number;
-  /** The run that the coordinator's history began with: another one than the present after a reset. */
+  /** See `begin`. */
   began: string;
   /** Milliseconds that workers should wait between two signals under load. */
   gap: number;
@@ -74,6 +74,18 @@ export function deliveryActivities(
   return {
     /** A writer's word to the coordinator. */
     tell: (message: Message): Promise<void> => outbox.tell(message),
+
+    /** Gives the run that the history of the workflow that asks began with: another one than its own after a reset. */
+    async begin(): Promise<string> {
+      const { history } = await client.workflowService.getWorkflowExecutionHistory({
+        namespace: client.options.namespace,
+        execution: activityInfo().workflowExecution ?? null,
+        maximumPageSize: 1,
+      });
+      const run = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.originalExecutionRunId;
+      if (!run) throw new Error('the history does not tell which run it began with');
+      return run;
+    },
 
     /** Asks Temporal to cancel a task's workflow, which has ended as cancelled and only has to be shown so. */
     async requestCancel(task: string): Promise<void> {

@@ -16,9 +16,7 @@ import { type PacketInput, reportActivities } from './reports.js';
 export function activitiesFor(host: Host) {
   const outbox = new Outbox(host);
   const packets = new PacketKeeper(host);
-  const { tell, requestCancel, deliver, survey, lookUp } = deliveryActivities(host, outbox, (tasks) =>
-    packets.outcomes(tasks),
-  );
+  const { requestCancel, ...delivery } = deliveryActivities(host, outbox, (tasks) => packets.outcomes(tasks));
   const record = {
     /** Keeps a change packet on the shared repository. */
     keepPacket: (input: PacketInput): Promise<void> =>
@@ -29,10 +27,7 @@ export function activitiesFor(host: Host) {
     outbox,
     task: { requestCancel, ...record, ...reportActivities(host, outbox, { runAgent, ...record }) },
     control: {
-      tell,
-      deliver,
-      survey,
-      lookUp,
+      ...delivery,
       ...record,
       ...landingActivities(host),
       ...assumptionActivities(host),

@@ -23,7 +23,7 @@ import {
 import type { StartFrom } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import type { AttemptEnd } from '../activities/reports.js';
-import { compareFences, type Fence, fenceText } from '../src/domain/fence.js';
+import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
 import { QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName, taskNameIn } from '../src/domain/ids.js';
 import type {
   AttemptResult,
@@ -161,7 +161,7 @@ class TaskRun {
     this.blockers = carried?.blockers ?? [];
     this.claims = new OwnClaims(this.submitted.writes, carried?.claims);
     this.from = carried?.from;
-    this.life = carried?.life ?? `${Date.now()}.${workflowInfo().runId}`;
+    this.life = carried?.life ?? lifeOf(workflowInfo());
     this.number = carried?.number ?? 0;
     this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
     this.attempts = carried?.attempts ?? [];

@@ -1,6 +1,11 @@
 // The coordinator: a thin shell around decide. Signals and timers become events; decisions leave as standings and
 // orders, a batch per local activity. It continues as new in time, carrying its state, what it has not handled and
 // what it has not delivered.
+//
+// Time is read only where a replay reads the same. A workflow task that ends while a local activity runs, because that
+// takes longer than a workflow task may, can be replayed as one with the next, at the time of the next. Every deadline
+// has its timer, which keeps the two apart when it fires between them; but in its first workflow task a run goes by the
+// time of its start, and handlers of signals, which may run during a local activity, read no time.
 
 import {
   CancellationScope,
@@ -56,7 +61,7 @@ export const overviewQuery = defineQuery<Overview>(QUERY.overview);
 export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
 
-const { deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>({
+const { begin, deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>({
   startToCloseTimeout: '30s',
   localRetryThreshold: '1m',
   retry: { initialInterval: '200ms', maximumInterval: '20s' },
@@ -76,6 +81,8 @@ const { lookUp } = proxyActivities<ControlActivities>({
   summary: 'look up what ended long ago',
 });
 
+/** Of what people say by signal: it gets its number, which grows with time, when it is read. */
+const UNNUMBERED = 0;
 /** Tasks are told of a hold this long after it began, together, and the others of them after as long again. */
 const LAZY_MS = 5_000;
 /** So many at once: it is for people who look at the list, and must not hold up those that can run. */
@@ -93,30 +100,38 @@ const HISTORY_LIMIT = 2_000;
 
 export async function coordinator(input: CoordinatorInput): Promise<void> {
   const now = () => Date.now();
-  const state = input.carried ? restore(input.carried) : freshState(input.rules, now());
+  const start = workflowInfo().runStartTime.getTime();
+  const state = input.carried ? restore(input.carried) : freshState(input.rules, start);
   const inbox: Event[] = [...(input.inbox ?? [])];
-  const pace = new Pace(now(), input.gap);
-  let issueNumber = now();
+  const pace = new Pace(start, input.gap);
+  let issueNumber = start;
   setHandler(tell, (messages) => {
     pace.count();
     for (const message of Array.isArray(messages) ? messages : []) inbox.push(message);
   });
   setHandler(issue, (change) => {
     pace.count();
-    issueNumber = Math.max(issueNumber + 1, now());
     if (typeof change?.key === 'string' && typeof change.state === 'string') {
       const { key, state: to, revision } = change;
       const more = revision === undefined ? {} : { revision: String(revision) };
-      inbox.push({ kind: 'issue', key, state: to, number: issueNumber, ...more });
+      inbox.push({ kind: 'issue', key, state: to, number: UNNUMBERED, ...more });
     }
   });
-  const fleetNumber = () => Math.max((state.fleetWord?.number ?? 0) + 1, now());
   setHandler(freeze, (request) => {
-    inbox.push({ kind: 'fleet', number: fleetNumber(), freeze: requested(request) });
+    inbox.push({ kind: 'fleet', number: UNNUMBERED, freeze: requested(request) });
   });
   setHandler(resume, () => {
-    inbox.push({ kind: 'fleet', number: fleetNumber() });
+    inbox.push({ kind: 'fleet', number: UNNUMBERED });
   });
+  const numbered = (event: Event): Event => {
+    if (event.kind === 'issue' && event.number === UNNUMBERED) {
+      issueNumber = Math.max(issueNumber + 1, now());
+      return { ...event, number: issueNumber };
+    }
+    if (event.kind === 'fleet' && event.number === UNNUMBERED)
+      return { ...event, number: Math.max((state.fleetWord?.number ?? 0) + 1, now()) };
+    return event;
+  };
   setHandler(overviewQuery, () => overview(state, now()));
   setHandler(liveQuery, () => liveTasks(state));
   setHandler(storyQuery, (id) => storyOf(state, id, now()));
@@ -162,11 +177,12 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   };
   // True in a workflow task that has only just begun.
   let fresh = false;
+  const began = await begin();
 
   for (;;) {
     pace.adjust(now());
     events += inbox.length;
-    feed(state, inbox, now());
+    feed(state, inbox, numbered, now());
     const { continueAsNewSuggested, historyLength } = workflowInfo();
     // A signal that comes while the workflow task lasts thwarts it: so before anything that takes time.
     if (fresh && (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)))
@@ -177,7 +193,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
       const { live, before } = await survey(state.epoch);
       const last = surveys > 1;
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
-      feed(state, [{ kind: 'surveyed', live, last, before }], now());
+      feed(state, [{ kind: 'surveyed', live, last, before }], numbered, now());
     }
     if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) {
       lazyAt = now() + LAZY_MS;
@@ -193,7 +209,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     }
     if (hasDue(state)) {
       // What was decided and said since then is forgotten: as little is known as after a loss of all state.
-      if (await flush(state, inbox, pace.gap)) await nextRun({});
+      if (await flush(state, inbox, began, pace.gap)) await nextRun({});
       continue;
     }
     if (state.due.lookups.size > 0 && now() >= lookUpAt) {
@@ -239,11 +255,11 @@ class Alarm {
   }
 }
 
-function feed(state: State, events: Event[], now: number): void {
+function feed(state: State, events: Event[], numbered: (event: Event) => Event, now: number): void {
   for (const event of events.splice(0)) {
     const problem = problemOf(event);
     if (problem) log.warn(`a message was ignored: ${problem}`);
-    else decide(state, event, now);
+    else decide(state, numbered(event), now);
   }
   decide(state, { kind: 'tick' }, now);
 }
@@ -273,7 +289,7 @@ const hasDue = ({ due, recovery }: State): boolean =>
  * Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. True when
  * nothing was sent because this coordinator was reset to an earlier point of its history.
  */
-async function flush(state: State, inbox: Event[], gap: number): Promise<boolean> {
+async function flush(state: State, inbox: Event[], began: string, gap: number): Promise<boolean> {
   const ids = [...state.due.standings].slice(0, BATCH);
   const standings = ids.flatMap((id) => {
     state.due.standings.delete(id);
@@ -289,7 +305,6 @@ async function flush(state: State, inbox: Event[], gap: number): Promise<boolean
   for (const id of asked) state.due.announcements.delete(id);
   if (standings.length > 0 || orders.length > 0 || asked.length > 0) {
     try {
-      const began = workflowInfo().originalExecutionRunId;
       const { gone, reset } = await deliver({ standings, orders, asked, epoch: state.epoch, began, gap });
       if (reset) return true;
       for (const { task, life } of gone) inbox.push({ kind: 'gone', task, life });

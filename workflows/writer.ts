@@ -17,6 +17,7 @@ import {
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
 import type { Landed } from '../activities/landing.js';
+import { lifeOf } from '../src/domain/fence.js';
 import {
   type FleetWord,
   type FreezeRecord,
@@ -97,7 +98,7 @@ class WriterRun {
   constructor(private readonly input: WriterInput) {
     const { carried } = input;
     this.role = input.role;
-    this.life = carried?.life ?? `${Date.now()}.${workflowInfo().runId}`;
+    this.life = carried?.life ?? lifeOf(workflowInfo());
     this.number = carried?.number ?? 0;
     this.orders = carried?.orders;
     this.results = carried?.results ?? [];

@@ -132,7 +132,7 @@ export class World {
       agents: { idle: { command: ['true'] } },
       ceiling: options.ceiling,
     });
-    const fleet = new NoopFleet(this.client, config, options.agentMs ?? 0);
+    const fleet = new NoopFleet(this.client, config, options.agentMs ?? 0, options.deliverMs);
     if (options.historyLimit !== undefined) await fleet.startCoordinator(options.historyLimit);
     const queues = await serveQueues({
       config,
@@ -162,6 +162,8 @@ export interface FleetOptions {
   ceiling: number;
   /** How long an agent takes. */
   agentMs?: number;
+  /** How long each delivery takes at least. */
+  deliverMs?: () => number;
   /** See CoordinatorInput. */
   historyLimit?: number;
 }
@@ -187,6 +189,7 @@ export class NoopFleet {
     private readonly temporal: Client,
     readonly config: Config,
     private readonly agentMs: number,
+    deliverMs?: () => number,
   ) {
     this.client = new FleetClient(temporal, config);
     const host = {
@@ -198,11 +201,11 @@ export class NoopFleet {
       log: () => undefined,
     };
     this.outbox = new Outbox(host);
-    const { tell, requestCancel, deliver, survey, lookUp } = deliveryActivities(
-      host,
-      this.outbox,
-      async () => [],
-    );
+    const { requestCancel, ...delivery } = deliveryActivities(host, this.outbox, async () => []);
+    const deliver: typeof delivery.deliver = async (batch) => {
+      await new Promise((resolve) => setTimeout(resolve, deliverMs?.()));
+      return await delivery.deliver(batch);
+    };
     const keepPacket = async () => undefined;
     const runAgent = (input: AgentInput) => this.runAgent(input);
     const takeOver = async () => undefined;
@@ -216,10 +219,8 @@ export class NoopFleet {
     this.activities = {
       task: { requestCancel, keepPacket, ...reportActivities(host, this.outbox, { runAgent, keepPacket }) },
       control: {
-        tell,
-        deliver,
-        survey,
-        lookUp,
+        ...delivery,
+        ...(deliverMs ? { deliver } : {}),
         keepPacket,
         takeOver,
         land,

@@ -4,9 +4,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
+import { eachInParallel } from '../src/client/parallel.js';
 import type { Assumption, Finding } from '../src/domain/assumptions.js';
 import type { Checked, CheckRequest } from '../src/domain/decide/assume.js';
-import { inParallel } from './delivery.js';
+import { PARALLEL } from './delivery.js';
 import { type Host, mirrorOf } from './host.js';
 import type { Mirror } from './mirror.js';
 
@@ -18,7 +19,7 @@ export function assumptionActivities(host: Host) {
     async checkAssumptions(requests: CheckRequest[]): Promise<Checked['results']> {
       const look = new Look(host);
       const results: Checked['results'] = [];
-      await inParallel(requests, async ({ task, life, number, repository, assumes }) => {
+      await eachInParallel(requests, PARALLEL, async ({ task, life, number, repository, assumes }) => {
         const findings: Finding[] = [];
         for (const one of assumes) findings.push(await look.at(one, repository));
         results.push({ task, life, number, findings });

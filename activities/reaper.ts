@@ -6,7 +6,8 @@ import { readdir, rm } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { ActivityNotFoundError, type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import { inParallel, runningIds } from './delivery.js';
+import { eachInParallel } from '../src/client/parallel.js';
+import { PARALLEL, runningIds } from './delivery.js';
 import { type Host, mirrorOf } from './host.js';
 import { SCRATCH } from './mirror.js';
 import { register, workerIdentity } from './presence.js';
@@ -45,7 +46,7 @@ export async function failAbandoned(host: Host, dead: readonly ProcessIdentity[]
   const { client, config, log } = host;
   const identities = new Set(dead.map(workerIdentity));
   let failed = 0;
-  await inParallel(await runningIds(client, config.fleet), async (workflowId) => {
+  await eachInParallel(await runningIds(client, config.fleet), PARALLEL, async (workflowId) => {
     const pending = await pendingActivities(client, workflowId);
     for (const { activityId, lastWorkerIdentity, activityType } of pending) {
       if (!activityId || !identities.has(lastWorkerIdentity ?? '')) continue;

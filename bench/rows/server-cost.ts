@@ -1,11 +1,14 @@
 // What a task costs on a real server: throughput beside bare one-activity workflows, and events of history.
 
+import { eachInParallel } from '../../src/client/parallel.js';
 import { coordinatorId, taskWorkflowId, writerId } from '../../src/domain/ids.js';
 import type { Bench, Row } from '../bench.js';
 import { spreadOf } from '../bench.js';
 import { allClosed, eventsOf, spanOf, total } from '../server/count.js';
-import { inParallel, type NoopFleet, World } from '../server/world.js';
+import { type NoopFleet, World } from '../server/world.js';
 
+/** Calls to the server at once, as a plan is submitted with. */
+const CALLS = 20;
 const TASKS = 500;
 const REPEATS = 5;
 /** Agents at once, and activities of bare workflows. */
@@ -84,7 +87,7 @@ function rows(ratios: number[], cost: Cost): Row[] {
 
 async function bareRate(world: World, prefix: string): Promise<number> {
   const ids = Array.from({ length: TASKS }, (_, i) => `${prefix}${i}`);
-  await inParallel(ids, (id) => world.startBare(id, 1));
+  await eachInParallel(ids, CALLS, (id) => world.startBare(id, 1));
   await allClosed(world.client, prefix, TASKS);
   return (TASKS * 1_000) / (await spanOf(world.client, prefix));
 }
@@ -98,8 +101,9 @@ async function fleetRate(world: World, fleet: NoopFleet): Promise<number> {
 
 async function count(world: World, fleet: NoopFleet, cost: Cost): Promise<void> {
   const sizes: number[] = [];
-  await inParallel(
+  await eachInParallel(
     tasks.filter(({ role }, i) => role === undefined && i % SAMPLE === 0),
+    CALLS,
     async ({ id }) => {
       sizes.push(total(await eventsOf(world.client, taskWorkflowId(fleet.name, `p/${id}`))));
     },

@@ -168,15 +168,6 @@ export interface FleetOptions {
   historyLimit?: number;
 }
 
-/** Works on all items, as many at a time as a plan is submitted with. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const hands = Array.from({ length: 20 }, async () => {
-    for (const item of queue) await work(item);
-  });
-  await Promise.all(hands);
-}
-
 export class NoopFleet {
   readonly client: FleetClient;
   readonly outbox: Outbox;

@@ -3,8 +3,9 @@
 
 import { activityInfo } from '@temporalio/activity';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
+import { eachInParallel } from '../src/client/parallel.js';
+import { signalWriter } from '../src/client/starts.js';
 import {
-  controlQueue,
   coordinatorId,
   SEARCH,
   SIGNAL,
@@ -18,7 +19,8 @@ import { REASONS, type ReasonCode } from '../src/domain/reasons.js';
 import type { Host } from './host.js';
 import type { Outbox } from './outbox.js';
 
-const PARALLEL = 16;
+/** Calls to the server at once. */
+export const PARALLEL = 16;
 
 export interface Delivery {
   standings: { task: string; standing: Standing }[];
@@ -98,7 +100,7 @@ export function deliveryActivities(
       if (activityInfo().workflowExecution?.runId !== batch.began) return { gone, reset: true };
       outbox.serves();
       outbox.pause(batch.gap);
-      await inParallel(batch.standings, async ({ task, standing }) => {
+      await eachInParallel(batch.standings, PARALLEL, async ({ task, standing }) => {
         if (outbox.answer(task, standing)) return;
         try {
           await client.workflow.getHandle(taskWorkflowId(fleet, task)).signal(SIGNAL.standing, standing);
@@ -107,15 +109,8 @@ export function deliveryActivities(
           gone.push({ task, life: standing.life });
         }
       });
-      await inParallel(batch.orders, async ({ role, orders }) => {
-        await client.workflow.signalWithStart(WORKFLOW.writer, {
-          workflowId: writerId(fleet, role),
-          taskQueue: controlQueue(fleet),
-          args: [{ fleet, role }],
-          signal: SIGNAL.orders,
-          signalArgs: [orders],
-          staticSummary: `Writer of role ${role}`,
-        });
+      await eachInParallel(batch.orders, PARALLEL, async ({ role, orders }) => {
+        await signalWriter(client, fleet, role, SIGNAL.orders, orders);
       });
       await announce(
         client,
@@ -142,7 +137,7 @@ export function deliveryActivities(
     async lookUp(names: string[]): Promise<Found> {
       const found: Found = { outcomes: [], plans: [] };
       const unknown: string[] = [];
-      await inParallel(names, async (name) => {
+      await eachInParallel(names, PARALLEL, async (name) => {
         if (name.startsWith('plan:')) {
           const plan = name.slice('plan:'.length);
           const { count } = await client.workflow.count(
@@ -178,7 +173,7 @@ export async function runningStates(client: Client, fleet: string): Promise<Map<
 
 /** Asks workflows to announce themselves; who is closed by now is passed over. */
 async function announce(client: Client, ids: string[], epoch: number): Promise<void> {
-  await inParallel(ids, async (id) => {
+  await eachInParallel(ids, PARALLEL, async (id) => {
     try {
       await client.workflow.getHandle(id).signal(SIGNAL.announce, epoch);
     } catch (error) {
@@ -211,13 +206,4 @@ async function closedOutcome(client: Client, workflowId: string): Promise<Outcom
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
   }
-}
-
-/** Works on all items, a few at a time. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const hands = Array.from({ length: Math.min(PARALLEL, queue.length) }, async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  });
-  await Promise.all(hands);
 }

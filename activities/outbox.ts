@@ -2,8 +2,8 @@
 // coordinator's answer; where the coordinator's deliveries leave from the same process it is handed over right here,
 // which spares the task a signal and a workflow task. Everywhere else, and whenever it is late, it comes as a signal.
 
-import { rulesOf } from '../src/domain/config.js';
-import { controlQueue, coordinatorId, SIGNAL, WORKFLOW } from '../src/domain/ids.js';
+import { signalCoordinator } from '../src/client/starts.js';
+import { SIGNAL } from '../src/domain/ids.js';
 import type { Message, Standing, TaskReport } from '../src/domain/messages.js';
 import { LEAST_GAP } from '../src/domain/pace.js';
 import type { Host } from './host.js';
@@ -119,19 +119,7 @@ export class Outbox {
   private async signal(messages: Message[]): Promise<void> {
     const { client, config } = this.host;
     await client.withDeadline(Date.now() + CALL_MS, () =>
-      client.workflow.signalWithStart(WORKFLOW.coordinator, coordinatorStart(config, messages)),
+      signalCoordinator(client, config, SIGNAL.tell, [messages]),
     );
   }
-}
-
-/** The one way to reach the coordinator: it is started if it does not run. */
-export function coordinatorStart(config: Host['config'], messages: Message[]) {
-  return {
-    workflowId: coordinatorId(config.fleet),
-    taskQueue: controlQueue(config.fleet),
-    args: [{ rules: rulesOf(config) }],
-    signal: SIGNAL.tell,
-    signalArgs: [messages] as [Message[]],
-    staticSummary: `Coordinator of fleet ${config.fleet}`,
-  };
 }

@@ -3,9 +3,9 @@
 
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { runningStates } from '../activities/delivery.js';
-import { coordinatorStart } from '../activities/outbox.js';
+import { signalCoordinator } from '../src/client/starts.js';
 import type { Config } from '../src/domain/config.js';
-import { coordinatorId, QUERY, SIGNAL, taskWorkflowId, WORKFLOW, writerId } from '../src/domain/ids.js';
+import { coordinatorId, QUERY, SIGNAL, taskWorkflowId, writerId } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 import type { LiveTask } from '../src/domain/views.js';
 
@@ -127,6 +127,6 @@ export class Watchdog {
   }
 
   private async tell(messages: Message[]): Promise<void> {
-    await this.client.workflow.signalWithStart(WORKFLOW.coordinator, coordinatorStart(this.config, messages));
+    await signalCoordinator(this.client, this.config, SIGNAL.tell, [messages]);
   }
 }

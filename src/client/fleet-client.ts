@@ -12,7 +12,7 @@ import {
   WorkflowNotFoundError,
 } from '@temporalio/client';
 import type { z } from 'zod';
-import { type Config, rulesOf } from '../domain/config.js';
+import type { Config } from '../domain/config.js';
 import type { FreezeReport } from '../domain/freeze.js';
 import {
   controlQueue,
@@ -26,7 +26,6 @@ import {
   taskQueue,
   taskWorkflowId,
   WORKFLOW,
-  writerId,
 } from '../domain/ids.js';
 import type { Edge, HandReport, Message } from '../domain/messages.js';
 import type { ClaimAnswer } from '../domain/own-claims.js';
@@ -34,7 +33,9 @@ import type { TaskInput } from '../domain/plan.js';
 import { explain } from '../domain/reasons.js';
 import { aged, type Overview, type Story, type TaskLine } from '../domain/views.js';
 import { type AskOptions, type DeskRequest, lastAnswer } from './desk.js';
+import { eachInParallel } from './parallel.js';
 import { type Patience, patienceWith } from './patience.js';
+import { signalCoordinator, signalWriter } from './starts.js';
 
 /** A task as it is written in a file, before defaults are filled in. */
 export type TaskSource = z.input<typeof TaskInput>['task'];
@@ -352,7 +353,7 @@ export class FleetClient {
   /** The tracker's state of an issue has changed. */
   async issue(key: string, state: string, revision?: string): Promise<void> {
     const change = { key, state, ...(revision === undefined ? {} : { revision }) };
-    await this.signalCoordinator(SIGNAL.issue, [change]);
+    await signalCoordinator(this.client, this.config, SIGNAL.issue, [change]);
   }
 
   /**
@@ -362,8 +363,8 @@ export class FleetClient {
   async freeze(freeze: { role?: string; reason: string; by?: string; for?: string }): Promise<boolean> {
     const { role, ...request } = freeze;
     this.refuseUnknownRole(role);
-    if (role === undefined) await this.signalCoordinator(SIGNAL.freeze, [request]);
-    else await this.signalWriter(role, SIGNAL.freeze, request);
+    if (role === undefined) await signalCoordinator(this.client, this.config, SIGNAL.freeze, [request]);
+    else await signalWriter(this.client, this.fleet, role, SIGNAL.freeze, request);
     return await this.confirmed((found) => found?.text === request.reason && found.by === request.by, role);
   }
 
@@ -377,20 +378,9 @@ export class FleetClient {
     if (!frozenIn(await this.overview(), role))
       throw new Refused(role === undefined ? 'the fleet is not frozen' : `role ${role} is not frozen`);
     const request = by ? { by } : {};
-    if (role === undefined) await this.signalCoordinator(SIGNAL.resume, [request]);
-    else await this.signalWriter(role, SIGNAL.resume, request);
+    if (role === undefined) await signalCoordinator(this.client, this.config, SIGNAL.resume, [request]);
+    else await signalWriter(this.client, this.fleet, role, SIGNAL.resume, request);
     return await this.confirmed((found) => found === undefined, role);
-  }
-
-  private async signalWriter(role: string, signal: string, request: object): Promise<void> {
-    await this.client.workflow.signalWithStart(WORKFLOW.writer, {
-      workflowId: writerId(this.fleet, role),
-      taskQueue: controlQueue(this.fleet),
-      args: [{ fleet: this.fleet, role }],
-      signal,
-      signalArgs: [request],
-      staticSummary: `Writer of role ${role}`,
-    });
   }
 
   private refuseUnknownRole(role: string | undefined): void {
@@ -414,18 +404,8 @@ export class FleetClient {
     return false;
   }
 
-  private async signalCoordinator(signal: string, signalArgs: unknown[]): Promise<void> {
-    await this.client.workflow.signalWithStart(WORKFLOW.coordinator, {
-      workflowId: coordinatorId(this.fleet),
-      taskQueue: controlQueue(this.fleet),
-      args: [{ rules: rulesOf(this.config) }],
-      signal,
-      signalArgs,
-    });
-  }
-
   private async tell(message: Message): Promise<void> {
-    await this.signalCoordinator(SIGNAL.tell, [[message]]);
+    await signalCoordinator(this.client, this.config, SIGNAL.tell, [[message]]);
   }
 
   /**
@@ -601,15 +581,3 @@ const isUnanswered = (error: unknown): boolean =>
 
 const frozenIn = (overview: Overview, role: string | undefined): FreezeReport | undefined =>
   role === undefined ? overview.frozen : overview.roles.find((line) => line.role === role)?.frozen;
-
-async function eachInParallel<T>(
-  items: readonly T[],
-  hands: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const queue = items.values();
-  const workers = Array.from({ length: Math.min(hands, items.length) }, async () => {
-    for (const item of queue) await work(item);
-  });
-  await Promise.all(workers);
-}

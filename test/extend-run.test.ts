@@ -5,24 +5,11 @@ import { execFile } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ClaimAnswer } from '../src/domain/own-claims.js';
-import { edit, MAIN, replayHistories, TestFleet } from './support/fleet.js';
+import { edit, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
 
-const fleets: TestFleet[] = [];
-const names: string[] = [];
-const start = async (options: Parameters<typeof TestFleet.start>[0] = {}) => {
-  const fleet = await TestFleet.start(options);
-  fleets.push(fleet);
-  names.push(fleet.name);
-  return fleet;
-};
-afterEach(async () => {
-  for (const fleet of fleets.splice(0)) await fleet.stop();
-});
-afterAll(async () => {
-  expect(await replayHistories(inject('temporal'), names)).toBeGreaterThan(names.length);
-});
+const start = replayedFleets(1);
 
 const role = 'main';
 const until = (file: string) => `until test -e '${file}'; do sleep 0.1; done`;

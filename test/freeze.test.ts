@@ -10,7 +10,9 @@ import { coordinatorId, writerId } from '../src/domain/ids.js';
 import { carry, restore } from '../src/domain/state.js';
 import { overview } from '../src/domain/views.js';
 import { Box } from './support/box.js';
-import { edit, MAIN, TestFleet } from './support/fleet.js';
+import { edit, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
+
+const start = replayedFleets(1);
 
 const WIDE = {
   ceiling: 9,
@@ -249,120 +251,104 @@ const heldBy = (fleet: TestFleet, id: string, code: string) =>
 
 describe('from the command line', () => {
   test('a fleet is frozen, outlives its coordinator, and goes on', async () => {
-    const fleet = await TestFleet.start();
-    try {
-      const frozen = await cli(fleet, 'freeze', '--reason', 'release day', '--until', '2h');
-      expect(frozen).toMatchObject({
-        code: 0,
-        out: `fleet ${fleet.name} is frozen for 2h: running tasks go on, nothing new starts\nend it with: signalbox resume\n`,
+    const fleet = await start();
+    const frozen = await cli(fleet, 'freeze', '--reason', 'release day', '--until', '2h');
+    expect(frozen).toMatchObject({
+      code: 0,
+      out: `fleet ${fleet.name} is frozen for 2h: running tasks go on, nothing new starts\nend it with: signalbox resume\n`,
+    });
+    const ids = await fleet.submit('p', [
+      { id: 'w', prompt: edit('a', 'x'), role, writes: ['a'] },
+      { id: 'r', prompt: 'true' },
+    ]);
+    await heldBy(fleet, 'p/r', 'FLEET_FROZEN');
+    const { client } = fleet.signalbox;
+    const before = (await fleet.signalbox.overview()).epoch;
+    await client.workflow.getHandle(coordinatorId(fleet.name)).terminate('the test loses its state');
+    await fleet.until('another coordinator', async () => {
+      const now = await fleet.signalbox.overview().catch(() => undefined);
+      return now && now.epoch > before && !now.recovering;
+    });
+    for (const id of ids)
+      await fleet.until(`${id} to be held again`, async () => {
+        const line = (await fleet.signalbox.overview()).tasks.find((task) => task.id === id);
+        return line?.code === 'FLEET_FROZEN' && /frozen by \S+ for 2h: release day/.test(line.why ?? '');
       });
-      const ids = await fleet.submit('p', [
-        { id: 'w', prompt: edit('a', 'x'), role, writes: ['a'] },
-        { id: 'r', prompt: 'true' },
-      ]);
-      await heldBy(fleet, 'p/r', 'FLEET_FROZEN');
-      const { client } = fleet.signalbox;
-      const before = (await fleet.signalbox.overview()).epoch;
-      await client.workflow.getHandle(coordinatorId(fleet.name)).terminate('the test loses its state');
-      await fleet.until('another coordinator', async () => {
-        const now = await fleet.signalbox.overview().catch(() => undefined);
-        return now && now.epoch > before && !now.recovering;
-      });
-      for (const id of ids)
-        await fleet.until(`${id} to be held again`, async () => {
-          const line = (await fleet.signalbox.overview()).tasks.find((task) => task.id === id);
-          return line?.code === 'FLEET_FROZEN' && /frozen by \S+ for 2h: release day/.test(line.why ?? '');
-        });
-      const status = await cli(fleet, 'status');
-      expect(status.out).toMatch(/^the fleet is FROZEN by \S+, 1h 59m left: release day$/m);
-      const resumed = await cli(fleet, 'resume', '--json');
-      expect([resumed.code, JSON.parse(resumed.out)]).toEqual([
-        0,
-        { resumed: true, confirmed: true, still: [] },
-      ]);
-      const ended = await fleet.signalbox.wait(ids);
-      expect([...ended.values()].map((line) => line.outcome?.kind).sort()).toEqual(['finished', 'landed']);
-      expect(await cli(fleet, 'resume')).toMatchObject({
-        code: 3,
-        err: 'signalbox: the fleet is not frozen\n',
-      });
-      expect(await fleet.violations(ids)).toEqual([]);
-    } finally {
-      await fleet.stop();
-    }
+    const status = await cli(fleet, 'status');
+    expect(status.out).toMatch(/^the fleet is FROZEN by \S+, 1h 59m left: release day$/m);
+    const resumed = await cli(fleet, 'resume', '--json');
+    expect([resumed.code, JSON.parse(resumed.out)]).toEqual([
+      0,
+      { resumed: true, confirmed: true, still: [] },
+    ]);
+    const ended = await fleet.signalbox.wait(ids);
+    expect([...ended.values()].map((line) => line.outcome?.kind).sort()).toEqual(['finished', 'landed']);
+    expect(await cli(fleet, 'resume')).toMatchObject({
+      code: 3,
+      err: 'signalbox: the fleet is not frozen\n',
+    });
+    expect(await fleet.violations(ids)).toEqual([]);
   });
 
   test('a role that has no writer yet is frozen, read-only tasks go on, and the freeze ends by itself', async () => {
-    const fleet = await TestFleet.start();
-    try {
-      const args = ['freeze', '--role', role, '--reason', 'the CDN is down', '--until', '4s', '--json'];
-      const frozen = await cli(fleet, ...args);
-      expect([frozen.code, JSON.parse(frozen.out)]).toMatchObject([
-        0,
-        { role, reason: 'the CDN is down', until: '4s', confirmed: true },
-      ]);
-      const ids = await fleet.submit('p', [
-        { id: 'w', prompt: edit('a', 'x'), role, writes: ['a'] },
-        { id: 'r', prompt: 'true' },
-      ]);
-      await heldBy(fleet, 'p/w', 'ROLE_FROZEN');
-      const ended = await fleet.signalbox.wait(ids);
-      expect([...ended.values()].map((line) => line.outcome?.kind).sort()).toEqual(['finished', 'landed']);
-      const writer = fleet.signalbox.client.workflow.getHandle(writerId(fleet.name, role));
-      expect(await writer.query('state')).not.toHaveProperty('frozen');
-      const story = await fleet.signalbox.story('p/w');
-      expect(story?.decisions.map(({ code }) => code)).toContain('ROLE_FROZEN');
-    } finally {
-      await fleet.stop();
-    }
+    const fleet = await start();
+    const args = ['freeze', '--role', role, '--reason', 'the CDN is down', '--until', '4s', '--json'];
+    const frozen = await cli(fleet, ...args);
+    expect([frozen.code, JSON.parse(frozen.out)]).toMatchObject([
+      0,
+      { role, reason: 'the CDN is down', until: '4s', confirmed: true },
+    ]);
+    const ids = await fleet.submit('p', [
+      { id: 'w', prompt: edit('a', 'x'), role, writes: ['a'] },
+      { id: 'r', prompt: 'true' },
+    ]);
+    await heldBy(fleet, 'p/w', 'ROLE_FROZEN');
+    const ended = await fleet.signalbox.wait(ids);
+    expect([...ended.values()].map((line) => line.outcome?.kind).sort()).toEqual(['finished', 'landed']);
+    const writer = fleet.signalbox.client.workflow.getHandle(writerId(fleet.name, role));
+    expect(await writer.query('state')).not.toHaveProperty('frozen');
+    const story = await fleet.signalbox.story('p/w');
+    expect(story?.decisions.map(({ code }) => code)).toContain('ROLE_FROZEN');
   });
 
   test('a role stays frozen when its writer is terminated, until it is resumed', async () => {
-    const fleet = await TestFleet.start();
-    try {
-      const go = `${fleet.dir}/go`;
-      const prompt = edit('a', 'x', `while [ ! -e '${go}' ]; do sleep 0.05; done`);
-      const ids = await fleet.submit('p', [{ id: 'w', prompt, role, writes: ['a'] }]);
-      await fleet.phase('p/w', 'running');
-      expect((await cli(fleet, 'freeze', '--role', role, '--reason', 'the CDN is down')).code).toBe(0);
-      const writer = fleet.signalbox.client.workflow.getHandle(writerId(fleet.name, role));
-      await writer.terminate('the test loses its state');
-      writeFileSync(go, '');
-      const line = await fleet.phase('p/w', 'landing');
-      expect(line.code).toBe('ROLE_FROZEN');
-      const state = await fleet.until('a writer that knows', () =>
-        writer.query<{ frozen?: string }>('state').then(
-          (found) => found.frozen,
-          () => undefined,
-        ),
-      );
-      expect(state).toMatch(/^by \S+: the CDN is down$/);
-      expect((await fleet.signalbox.overview()).roles[0]?.frozen).toBeDefined();
-      const resumed = await cli(fleet, 'resume', '--role', role);
-      expect(resumed).toMatchObject({ code: 0, out: 'role main goes on\n' });
-      expect((await fleet.signalbox.wait(ids)).get('p/w')?.outcome?.kind).toBe('landed');
-    } finally {
-      await fleet.stop();
-    }
+    const fleet = await start();
+    const go = `${fleet.dir}/go`;
+    const prompt = edit('a', 'x', `while [ ! -e '${go}' ]; do sleep 0.05; done`);
+    const ids = await fleet.submit('p', [{ id: 'w', prompt, role, writes: ['a'] }]);
+    await fleet.phase('p/w', 'running');
+    expect((await cli(fleet, 'freeze', '--role', role, '--reason', 'the CDN is down')).code).toBe(0);
+    const writer = fleet.signalbox.client.workflow.getHandle(writerId(fleet.name, role));
+    await writer.terminate('the test loses its state');
+    writeFileSync(go, '');
+    const line = await fleet.phase('p/w', 'landing');
+    expect(line.code).toBe('ROLE_FROZEN');
+    const state = await fleet.until('a writer that knows', () =>
+      writer.query<{ frozen?: string }>('state').then(
+        (found) => found.frozen,
+        () => undefined,
+      ),
+    );
+    expect(state).toMatch(/^by \S+: the CDN is down$/);
+    expect((await fleet.signalbox.overview()).roles[0]?.frozen).toBeDefined();
+    const resumed = await cli(fleet, 'resume', '--role', role);
+    expect(resumed).toMatchObject({ code: 0, out: 'role main goes on\n' });
+    expect((await fleet.signalbox.wait(ids)).get('p/w')?.outcome?.kind).toBe('landed');
   });
 
   test('what makes no sense is refused, and nothing is frozen', async () => {
-    const fleet = await TestFleet.start({}, false);
-    try {
-      const [soon, nobody, unknown] = await Promise.all([
-        cli(fleet, 'freeze', '--reason', 'x', '--until', 'soon'),
-        cli(fleet, 'freeze'),
-        cli(fleet, 'freeze', '--role', 'mani', '--reason', 'x'),
-      ]);
-      expect(soon).toMatchObject({ code: 2, err: expect.stringContaining('--until soon') });
-      expect(nobody.code).toBe(2);
-      expect(unknown).toMatchObject({ code: 3, err: expect.stringContaining('there are: main') });
-      const early = await cli(fleet, 'freeze', '--reason', 'before the first worker');
-      expect(early).toMatchObject({ code: 0, out: expect.stringContaining('once a worker runs') });
-      await fleet.startWorker();
-      await fleet.until('the freeze', async () => (await fleet.signalbox.overview()).frozen);
-    } finally {
-      await fleet.stop();
-    }
+    const fleet = await start({}, false);
+    const [soon, nobody, unknown] = await Promise.all([
+      cli(fleet, 'freeze', '--reason', 'x', '--until', 'soon'),
+      cli(fleet, 'freeze'),
+      cli(fleet, 'freeze', '--role', 'mani', '--reason', 'x'),
+    ]);
+    expect(soon).toMatchObject({ code: 2, err: expect.stringContaining('--until soon') });
+    expect(nobody.code).toBe(2);
+    expect(unknown).toMatchObject({ code: 3, err: expect.stringContaining('there are: main') });
+    const early = await cli(fleet, 'freeze', '--reason', 'before the first worker');
+    expect(early).toMatchObject({ code: 0, out: expect.stringContaining('once a worker runs') });
+    await fleet.startWorker();
+    await fleet.until('the freeze', async () => (await fleet.signalbox.overview()).frozen);
   });
 });

@@ -5,28 +5,15 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Refused } from '../src/client/fleet-client.js';
 import { readPackets } from '../src/client/records.js';
 import type { Contention } from '../src/domain/contention.js';
 import { coordinatorId, taskWorkflowId } from '../src/domain/ids.js';
-import { edit, MAIN, replayHistories, TestFleet } from './support/fleet.js';
+import { edit, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
 
-const fleets: TestFleet[] = [];
-const names: string[] = [];
-afterEach(async () => {
-  for (const fleet of fleets.splice(0)) await fleet.stop();
-});
-afterAll(async () => {
-  expect(await replayHistories(inject('temporal'), names)).toBeGreaterThan(3 * names.length);
-});
-
-async function start(): Promise<TestFleet> {
-  const fleet = await TestFleet.start({ files: { 'app.json': '{}\n' } });
-  fleets.push(fleet);
-  names.push(fleet.name);
-  return fleet;
-}
+const fleets = replayedFleets(3);
+const start = () => fleets({ files: { 'app.json': '{}\n' } });
 
 const role = 'main';
 const signalboxSays = (fleet: TestFleet, ...args: string[]): string =>

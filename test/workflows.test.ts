@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import { Refused } from '../src/client/fleet-client.js';
 import { readLedger, readPackets } from '../src/client/records.js';
 import { rulesOf } from '../src/domain/config.js';
@@ -16,24 +16,9 @@ import {
   WORKFLOW,
   writerId,
 } from '../src/domain/ids.js';
-import { edit, type FleetOptions, replayHistories, TestFleet } from './support/fleet.js';
+import { edit, replayedFleets } from './support/fleet.js';
 
-const fleets: TestFleet[] = [];
-const names: string[] = [];
-afterEach(async () => {
-  for (const fleet of fleets.splice(0)) await fleet.stop();
-});
-// Every execution of this file once more, against the code as built: it must take the very same course.
-afterAll(async () => {
-  expect(await replayHistories(inject('temporal'), names)).toBeGreaterThan(3 * names.length);
-});
-
-async function start(options: FleetOptions = {}, worker = true): Promise<TestFleet> {
-  const fleet = await TestFleet.start(options, worker);
-  fleets.push(fleet);
-  names.push(fleet.name);
-  return fleet;
-}
+const start = replayedFleets(3);
 
 const role = 'main';
 /** A script that tells it runs by making a file outside its clone, and waits until another is there. */

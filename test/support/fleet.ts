@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { Worker } from '@temporalio/worker';
-import { inject } from 'vitest';
+import { afterAll, afterEach, expect, inject } from 'vitest';
 import { stringify } from 'yaml';
 import { type Fleet, readFleet } from '../../src/client/config.js';
 import { connect } from '../../src/client/connection.js';
@@ -235,6 +235,27 @@ export async function replayHistories(address: string, fleets: readonly string[]
   } finally {
     await client.connection.close();
   }
+}
+
+/**
+ * Starts fleets for the tests of one file, stops those of each test after it, and replays in the end what they did:
+ * more than `least` runs of workflows for each fleet.
+ */
+export function replayedFleets(least: number) {
+  const fleets: TestFleet[] = [];
+  const names: string[] = [];
+  afterEach(async () => {
+    for (const fleet of fleets.splice(0)) await fleet.stop();
+  });
+  afterAll(async () => {
+    expect(await replayHistories(inject('temporal'), names)).toBeGreaterThan(least * names.length);
+  });
+  return async (options: FleetOptions = {}, worker = true): Promise<TestFleet> => {
+    const fleet = await TestFleet.start(options, worker);
+    fleets.push(fleet);
+    names.push(fleet.name);
+    return fleet;
+  };
 }
 
 export const byShortId = (lines: Map<string, TaskLine>): Record<string, TaskLine> =>

@@ -44,7 +44,7 @@ import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js
 import { type Task, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';
 import { explain } from '../src/domain/reasons.js';
-import { useText } from '../src/domain/resources.js';
+import { stateOf, taskPage } from '../src/domain/task-page.js';
 
 /** What one run of the workflow hands to the next. */
 export interface CarriedTask {
@@ -444,7 +444,7 @@ class TaskRun {
     const shown = [state, reason, holder].join(' ');
     if (shown !== this.shown) this.showInList(state, reason, holder);
     this.shown = shown;
-    setCurrentDetails(this.details(state, reason));
+    setCurrentDetails(taskPage({ id: this.id, facts: this.facts, report, standing }));
   }
 
   private showInList(state: string, reason: string, holder: string): void {
@@ -454,41 +454,6 @@ class TaskRun {
       [SEARCH.reason]: [reason],
       [SEARCH.holder]: holder ? [holder] : [],
     });
-  }
-
-  private details(state: string, reason: string): string {
-    const { standing, facts } = this;
-    const why = standing
-      ? explain(standing.decision.code, standing.decision.evidence)
-      : 'announced to the coordinator';
-    const holder = standing?.decision.evidence.holder;
-    const rows: [string, string | undefined][] = [
-      ['State', `**${state}**, attempt ${this.report.attempt}`],
-      ['Why', `${why} \`${reason}\``],
-      ['Holder', state === 'held' && holder ? `**${holder}**` : undefined],
-      ['Role', facts.role ?? 'none: read-only'],
-      [
-        'Claims',
-        facts.writes
-          .map((path) => `\`${path}\``)
-          .join(', ')
-          .slice(0, 1_000) || undefined,
-      ],
-      ['Uses', facts.uses?.map((use) => `\`${useText(use)}\``).join(', ')],
-      ['After', facts.after.map((edge) => edge.task).join(', ') || undefined],
-      ['Issue', facts.issue],
-      ['Commit', standing?.outcome?.commit],
-    ];
-    const shown = rows
-      .filter(([, value]) => value !== undefined)
-      .map(([name, value]) => `| ${name} | ${value?.replaceAll('|', '\\|')} |`);
-    return [
-      `### ${this.id}${facts.title ? `: ${facts.title}` : ''}`,
-      '',
-      '| | |',
-      '|---|---|',
-      ...shown,
-    ].join('\n');
   }
 }
 
@@ -504,14 +469,6 @@ function shownAtStart(): string {
   const [state] = searchAttributes[SEARCH.state] ?? [];
   const [reason] = searchAttributes[SEARCH.reason] ?? [];
   return searchAttributes[SEARCH.fleet] && searchAttributes[SEARCH.plan] ? `${state} ${reason} ` : '';
-}
-
-function stateOf(standing: Standing | undefined, report: CarriedTask['report']): string {
-  if (standing?.outcome) return standing.outcome.kind;
-  if (standing?.phase === 'stopping') return 'stopping';
-  if (report.at === 'running') return 'running';
-  if (report.at === 'stopped' && report.result?.kind === 'commits') return 'landing';
-  return 'held';
 }
 
 /** What an attempt that was ended on demand leaves to the next one. */

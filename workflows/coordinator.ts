@@ -4,8 +4,8 @@
 //
 // Time is read only where a replay reads the same. A workflow task that ends while a local activity runs, because that
 // takes longer than a workflow task may, can be replayed as one with the next, at the time of the next. Every deadline
-// has its timer, which keeps the two apart when it fires between them; but in its first workflow task a run goes by the
-// time of its start, and handlers of signals, which may run during a local activity, read no time.
+// has its timer, which keeps the two apart when it fires between them; but a run reads it only after its first local
+// activity, and handlers of signals, which may run during one, do not at all.
 
 import {
   CancellationScope,
@@ -101,7 +101,7 @@ const HISTORY_LIMIT = 2_000;
 export async function coordinator(input: CoordinatorInput): Promise<void> {
   const now = () => Date.now();
   const start = workflowInfo().runStartTime.getTime();
-  const state = input.carried ? restore(input.carried) : freshState(input.rules, start);
+  let state = input.carried ? restore(input.carried) : freshState(input.rules, start);
   const inbox: Event[] = [...(input.inbox ?? [])];
   const pace = new Pace(start, input.gap);
   let issueNumber = start;
@@ -178,6 +178,8 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   // True in a workflow task that has only just begun.
   let fresh = false;
   const began = await begin();
+  // It may have waited long for a worker, and what recovers waits from now on.
+  if (!input.carried) state = freshState(input.rules, now());
 
   for (;;) {
     pace.adjust(now());

@@ -365,7 +365,7 @@ export function restore(carried: CarriedState): State {
   for (const task of [...carried.tasks].sort((a, b) => a.arrived - b.arrived)) indexTask(state, task);
   // Whoever waits goes on waiting for the same thing, in the same order.
   const held = carried.tasks.flatMap(({ id, hold }) => (hold ? { id, hold } : []));
-  for (const { id, hold } of held.sort((a, b) => a.hold.turn - b.hold.turn)) {
+  for (const { id, hold } of held) {
     state.ready.delete(id);
     addTo(state.watchers, hold.on, id);
     if (hold.until !== undefined) state.deadlines.push({ at: hold.until, kind: 'wake', id: hold.on });

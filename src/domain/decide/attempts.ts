@@ -39,7 +39,6 @@ export function follow(state: State, task: TaskRecord, report: TaskReport, now: 
 
 /** A grant of an earlier coordinator: the task's workflow is the truth about it, unless its paths were lost meanwhile. */
 function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
-  state.epoch = Math.max(state.epoch, fence.epoch + 1);
   const lost = lostTo(state, task);
   const { result } = report;
   const dead = report.at === 'stopped' && result?.dead === true;

@@ -17,6 +17,7 @@ import { heard } from './recovery.js';
 import { repositoryOf } from './rules.js';
 
 export function onTask(state: State, report: TaskReport, now: number): Taken[] {
+  outgrow(state, report.epoch);
   const known = state.tasks.get(report.id);
   if (known?.life !== report.life && heedsAnother(state, report)) {
     if (!state.recovery?.live.includes(report.id)) state.due.announcements.add(report.id);
@@ -39,6 +40,11 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   // Whoever says nothing new may have missed what was said: say it once more.
   if (taken.length === 0 || report.asks) state.due.standings.add(known.id);
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
+}
+
+/** By another clock the coordinator before this one may have begun later: tasks would go on heeding that one. */
+function outgrow(state: State, heard = 0): void {
+  if (heard > state.epoch) state.epoch = heard + 1;
 }
 
 /** Its claims first, for its attempt is judged by them; once more when that has released them; then what it asks for. */

@@ -24,7 +24,7 @@ import type { StartFrom } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import type { AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
-import { QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName, taskNameIn } from '../src/domain/ids.js';
+import { QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName } from '../src/domain/ids.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -41,7 +41,7 @@ import {
   OwnClaims,
 } from '../src/domain/own-claims.js';
 import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js';
-import { type Task, TaskInput } from '../src/domain/plan.js';
+import { factsOf, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
@@ -102,23 +102,6 @@ function parse(raw: unknown): TaskInput {
     nonRetryable: true,
     message: `the task cannot be accepted:\n${lines.join('\n')}`,
   });
-}
-
-function factsOf(task: Task, plan: string): TaskFacts {
-  const { title, agent, role, repository, writes, reads, issue, priority, lease, retry } = task;
-  const uses = task.uses.length > 0 ? task.uses : undefined;
-  const given = Object.fromEntries(
-    Object.entries({ title, agent, role, repository, issue, priority, lease, retry, uses }).filter(
-      ([, value]) => value !== undefined,
-    ),
-  );
-  const after = task.after.map(({ task: id, until }) => ({
-    task: taskNameIn(plan, id),
-    ...(until ? { until } : {}),
-  }));
-  const { assumes, onBroken } = task;
-  const relies = { ...(assumes.length > 0 ? { assumes } : {}), ...(onBroken ? { onBroken } : {}) };
-  return { ...given, ...relies, writes, reads, after };
 }
 
 class TaskRun {

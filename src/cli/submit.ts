@@ -1,7 +1,8 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { readFleet } from '../client/config.js';
 import { type NoAnswer, NoWorker } from '../client/fleet-client.js';
 import { SINGLE, taskName } from '../domain/ids.js';
+import { IF_BUSY } from '../domain/plan.js';
 import type { TaskLine } from '../domain/views.js';
 import { BadInput, type CommonOptions, EXIT, print, withFleet } from './context.js';
 import { liveProgress, stateOf } from './progress.js';
@@ -14,6 +15,7 @@ const MOMENT_MS = 15_000;
 interface SubmitOptions extends CommonOptions {
   wait?: boolean;
   watch?: boolean;
+  ifBusy?: (typeof IF_BUSY)[number];
 }
 
 export const submitCommand = (): Command =>
@@ -24,13 +26,19 @@ export const submitCommand = (): Command =>
     .argument('<file...>', 'YAML or JSON: a plan (with `tasks`) or a single task')
     .option('--wait', 'wait until every task has ended; exit code 1 unless all landed or finished')
     .option('--watch', 'as --wait, with live progress')
+    .addOption(
+      new Option(
+        '--if-busy <how>',
+        'what a task does when a path or resource it claims is held or asked for by an earlier one at that moment: wait for its turn, or fail at once; whatever the files say',
+      ).choices(IF_BUSY),
+    )
     .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
     .addHelpText(
       'after',
       '\nExamples:\n  signalbox submit plan.yaml --watch\n  signalbox submit fix-typo.yaml --wait --json',
     )
     .action(async (files: string[], options: SubmitOptions) => {
-      const submissions = await readAll(files, options);
+      const submissions = (await readAll(files, options)).map((submission) => asked(submission, options));
       await withFleet(options, async ({ signalbox, server }) => {
         const ids: string[] = [];
         // All files are asked about before anything of the first one starts.
@@ -118,6 +126,12 @@ async function readAll(files: string[], options: SubmitOptions): Promise<Submiss
   if (twice !== undefined) throw new BadInput(`"${twice}" is in two of the files`);
   return submissions;
 }
+
+/** With what the command line says for all tasks. */
+const asked = (submission: Submission, { ifBusy }: SubmitOptions): Submission =>
+  ifBusy === undefined
+    ? submission
+    : { ...submission, tasks: submission.tasks.map((task) => ({ ...task, ifBusy })) };
 
 const namesOf = ({ plan, tasks }: Submission): string[] =>
   tasks.map((task) => taskName(plan ?? SINGLE, task.id));

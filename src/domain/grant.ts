@@ -1,6 +1,7 @@
 // In which order held tasks are looked at, and what follows. Each held task watches the one thing that stands in its
 // way; when that changes, and only then, it is looked at again. So a task that nothing holds overtakes freely.
 
+import { isEarly } from './busy.js';
 import { askFor, settleFor } from './decide/assume.js';
 import { lookUpUpstreams, settleLanding, untangle } from './decide/edges.js';
 import { Heap } from './heap.js';
@@ -81,7 +82,12 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
     const { code, evidence } = verdict.cancel;
     return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
   }
+  if ('fail' in verdict) {
+    const { code, evidence } = verdict.fail;
+    return [end(state, task, { kind: 'failed', code }, evidence, true, now)];
+  }
   const { code, evidence, on, until } = verdict.hold;
+  if (task.facts.ifBusy === 'fail' && !isEarly(code)) task.wasFree = true;
   if (task.holds && waitsForOthers(code)) letGo(state, task, now);
   const before = task.hold;
   const waited = waitsItsTurn(task);

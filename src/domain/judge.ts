@@ -1,6 +1,7 @@
 // Whether a held task may run at this moment, rule by rule: what stands in its way first is what it is told, and what
 // it waits for. Each rule gives undefined when it has nothing against it.
 
+import { busyWith } from './busy.js';
 import { openCircuit } from './circuits.js';
 import { brokenOf, findIssue, needsLook } from './decide/assume.js';
 import { frozenBy } from './frozen.js';
@@ -30,7 +31,12 @@ interface Hold {
 /** Holders named in one reason. */
 const MOST_NAMED = 5;
 
-export type Verdict = { run: true } | { hold: Hold } | { cancel: { code: ReasonCode; evidence: Evidence } };
+interface Told {
+  code: ReasonCode;
+  evidence: Evidence;
+}
+
+export type Verdict = { run: true } | { hold: Hold } | { cancel: Told } | { fail: Told };
 
 const hold = (code: ReasonCode, on: string, evidence: Evidence): Verdict => ({
   hold: { code, evidence, on },
@@ -43,6 +49,7 @@ export function judge(state: State, task: TaskRecord, now: number): Verdict {
     (task.kind === 'task'
       ? (judgePlan(state, task) ?? judgeIssue(state, task) ?? judgeGraph(state, task))
       : undefined) ??
+    judgeBusy(state, task) ??
     judgeClaims(state, task) ??
     judgeResources(state, task) ??
     judgeReservation(state, task, now) ??
@@ -129,6 +136,13 @@ export function judgeGraph(state: State, task: TaskRecord): Verdict | undefined 
     }
   }
   return pending;
+}
+
+/** Once in its life: the first time that its own claims are in question. */
+function judgeBusy(state: State, task: TaskRecord): Verdict | undefined {
+  if (task.facts.ifBusy !== 'fail' || task.wasFree || task.fence || task.attempt > 1) return undefined;
+  const evidence = busyWith(state, task);
+  return evidence && { fail: { code: 'CLAIMS_BUSY', evidence } };
 }
 
 /** The first of the claims that lies in a repository the fleet does not have. */

@@ -38,6 +38,8 @@ export interface TaskFacts {
   assumes?: Assumption[];
   /** What a broken assumption, or a landing in what it reads, does to it. */
   onBroken?: OnBroken;
+  /** End rather than wait for claims that are busy when it first asks for its own, see busy.ts. */
+  ifBusy?: 'fail';
   /** Of those that may run and are as urgent, the higher goes first. 0 when left out. */
   priority?: number;
   issue?: string;

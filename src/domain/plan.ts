@@ -5,7 +5,8 @@ import { Assumption, ON_BROKEN } from './assumptions.js';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { Claim } from './fields.js';
 import { findCycle } from './graph.js';
-import { reservedPlan, TASK_NAME } from './ids.js';
+import { reservedPlan, TASK_NAME, taskNameIn } from './ids.js';
+import type { TaskFacts } from './messages.js';
 import { BadPattern, parsePattern, splitRepository } from './paths.js';
 import { Use, useRefused } from './resources.js';
 import { rightsOf } from './surfaces.js';
@@ -14,6 +15,8 @@ const PlanName = Name.superRefine((plan, ctx) => {
   const message = reservedPlan(plan);
   if (message) ctx.addIssue({ code: 'custom', message });
 });
+
+export const IF_BUSY = ['wait', 'fail'] as const;
 
 export const UNTIL = ['landed', 'finished'] as const;
 
@@ -95,6 +98,12 @@ export const Task = z.strictObject({
     .describe(
       'The tasks that this one waits for, each until it has landed (writers) or finished (read-only): tasks of this plan by id, those of other plans as plan/task, whatever their repository; they may be submitted later.',
     ),
+  ifBusy: z
+    .enum(IF_BUSY)
+    .optional()
+    .describe(
+      'When a path or resource it claims is held, or asked for by an earlier task, at the moment it first asks: wait for its turn, or fail at once. wait when left out.',
+    ),
   priority: z
     .int()
     .min(-100)
@@ -117,6 +126,25 @@ export const Task = z.strictObject({
   env: Env.default({}).describe('More variables for the agent. Not for secrets.'),
 });
 export type Task = z.infer<typeof Task>;
+
+/** What coordination needs to know of a task of the plan. */
+export function factsOf(task: Task, plan: string): TaskFacts {
+  const { title, agent, role, repository, writes, reads, issue, priority, lease, retry } = task;
+  const uses = task.uses.length > 0 ? task.uses : undefined;
+  const given = Object.fromEntries(
+    Object.entries({ title, agent, role, repository, issue, priority, lease, retry, uses }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
+  const after = task.after.map(({ task: id, until }) => ({
+    task: taskNameIn(plan, id),
+    ...(until ? { until } : {}),
+  }));
+  const { assumes, onBroken } = task;
+  const relies = { ...(assumes.length > 0 ? { assumes } : {}), ...(onBroken ? { onBroken } : {}) };
+  const busy = task.ifBusy === 'fail' ? { ifBusy: task.ifBusy } : {};
+  return { ...given, ...relies, ...busy, writes, reads, after };
+}
 
 /** One task as it travels: the schema of what `agentTask` takes. */
 export const TaskInput = z.strictObject({

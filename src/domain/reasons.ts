@@ -164,6 +164,8 @@ const CANCEL = {
 const END = {
   LANDED: (e) => `as commit ${e.commit?.slice(0, 12)}`,
   FINISHED: () => 'it was read-only, so there is nothing to land',
+  CLAIMS_BUSY: (e) =>
+    `${e.path === e.held ? `${e.path} was` : `${e.path} overlaps ${e.held},`} ${e.state} by ${e.holder}, which was earlier, and it was not to wait`,
   NO_COMMITS: () => 'the agent ended well but made no commit: there is nothing to land',
   DEPLOY_FAILED: (e) => `the deploy failed and the landing was rolled back${because(e)}`,
   SURFACE_FAILED: (e) => `the public surface did not show the landing, which was rolled back${because(e)}`,

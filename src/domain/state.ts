@@ -66,6 +66,8 @@ export interface TaskRecord {
     /** In line for a slot: what it was ranked by when it was last looked at. */
     score?: number;
   };
+  /** With ifBusy: what it claims was free when it first asked for it, so it waits like any other from then on. */
+  wasFree?: true;
   /** Since when it could run but for what others hold, and its turn among all such. Kept until it runs. */
   waits?: { since: number; turn: number };
   /** The longest chain of tasks known to wait for it, itself included; 1 when left out. */

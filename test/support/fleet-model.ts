@@ -58,6 +58,7 @@ import {
 } from '../../src/domain/state.js';
 import { landingId, type Taken } from '../../src/domain/transitions.js';
 import { packetOf, standingOf, takeOrders } from '../../src/domain/views.js';
+import { BusyWatch } from './busy-model.js';
 
 export const RULES: Rules = {
   fleet: 'f',
@@ -103,6 +104,7 @@ export interface Spec {
   agent?: string;
   uses?: Use[];
   lease?: number;
+  ifBusy?: 'fail';
 }
 
 export type Op =
@@ -158,8 +160,9 @@ const spec: fc.Arbitrary<Spec> = fc
     agent: fc.constantFrom(undefined, undefined, 'big'),
     uses: fc.uniqueArray(fc.constantFrom(...USES), { maxLength: 2, selector: (use) => use.resource }),
     lease: fc.constantFrom(undefined, undefined, 20_000),
+    ifBusy: fc.constantFrom(undefined, undefined, 'fail'),
   })
-  .map(({ role, issue, attempts, lease, writes, agent, uses, ...rest }) => ({
+  .map(({ role, issue, attempts, lease, writes, agent, uses, ifBusy, ...rest }) => ({
     ...rest,
     writes: role ? writes : [],
     uses: uses.filter(({ mode }) => mode === 'shared' || role === 'dev'),
@@ -168,6 +171,7 @@ const spec: fc.Arbitrary<Spec> = fc
     ...(issue ? { issue } : {}),
     ...(attempts ? { attempts } : {}),
     ...(lease ? { lease } : {}),
+    ...(ifBusy ? { ifBusy } : {}),
   })) as fc.Arbitrary<Spec>;
 
 export const specs = (): fc.Arbitrary<Spec[]> =>
@@ -379,6 +383,7 @@ export class Fleet {
   private readonly changes = new Map<string, [string, number][]>();
   private readonly heardOf = new Map<string, number>();
   private readonly asked = new Set<string>();
+  private readonly busy = new BusyWatch(clashing);
   private readonly looked = new Map<string, { version: number; findings: Finding[] }>();
 
   constructor(private readonly specs: Spec[]) {
@@ -545,6 +550,7 @@ export class Fleet {
       ...(spec.role ? { role: spec.role } : {}),
       ...(spec.issue ? { issue: spec.issue } : {}),
       ...(spec.lease ? { lease: spec.lease } : {}),
+      ...(spec.ifBusy ? { ifBusy: spec.ifBusy } : {}),
       ...(spec.attempts ? { retry: { attempts: spec.attempts } } : {}),
     };
     this.start(this.nameOf(index), spec, facts);
@@ -647,6 +653,7 @@ export class Fleet {
   private restart(): void {
     this.now += 1;
     this.line += 1;
+    this.busy.forget();
     this.grantedHere.clear();
     this.state = freshState(this.rules, this.now);
     this.steps.length = 0;
@@ -698,8 +705,11 @@ export class Fleet {
   tell(event: Event): void {
     this.told += 1;
     this.steps.push({ event: copy(event), now: this.now });
+    const before = this.busy.look(this.state);
     const taken = decide(this.state, copy(event), this.now);
     this.taken.push(...taken);
+    const wrong = this.busy.problem(before, this.state, taken);
+    if (wrong) throw new Broken(wrong);
     this.hearOf(event);
     for (const { code, task, verdict } of taken) {
       const fence = this.state.tasks.get(task)?.fence;
@@ -1543,6 +1553,8 @@ function placed(writes: string[], home = RULES.defaultRepository): Placed[] {
 }
 
 const patterns = (record: TaskRecord): Placed[] => placed(record.facts.writes, record.repository);
+
+const clashing = (a: TaskRecord, b: TaskRecord): boolean => clash(patterns(a), patterns(b));
 
 const isWritten = (writes: string[], path: string): boolean =>
   clash(placed(writes, 'app'), placed([path], 'app'));

@@ -25,6 +25,7 @@ import type { ControlActivities } from '../activities/index.js';
 import type { Rules } from '../src/domain/config.js';
 import { checksOf } from '../src/domain/decide/assume.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
+import { type Picture, pictureFor } from '../src/domain/dry-run.js';
 import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
 import { QUERY, SIGNAL } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
@@ -59,6 +60,7 @@ export const freeze = defineSignal<[FreezeRequest]>(SIGNAL.freeze);
 export const resume = defineSignal<[{ by?: string }]>(SIGNAL.resume);
 export const overviewQuery = defineQuery<Overview>(QUERY.overview);
 export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
+export const pictureQuery = defineQuery<Picture | undefined>(QUERY.picture);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
 
 const { begin, deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>({
@@ -134,6 +136,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   };
   setHandler(overviewQuery, () => overview(state, now()));
   setHandler(liveQuery, () => liveTasks(state));
+  setHandler(pictureQuery, () => pictureFor(state, now()));
   setHandler(storyQuery, (id) => storyOf(state, id, now()));
 
   let rules = JSON.stringify(state.rules);

@@ -5,6 +5,7 @@ import { SINGLE, taskName } from '../domain/ids.js';
 import { IF_BUSY } from '../domain/plan.js';
 import type { TaskLine } from '../domain/views.js';
 import { BadInput, type CommonOptions, EXIT, print, withFleet } from './context.js';
+import { tryOut } from './dry-run.js';
 import { liveProgress, stateOf } from './progress.js';
 import { readSubmission, type Submission } from './submissions.js';
 import { table } from './table.js';
@@ -15,6 +16,7 @@ const MOMENT_MS = 15_000;
 interface SubmitOptions extends CommonOptions {
   wait?: boolean;
   watch?: boolean;
+  dryRun?: boolean;
   ifBusy?: (typeof IF_BUSY)[number];
 }
 
@@ -26,6 +28,10 @@ export const submitCommand = (): Command =>
     .argument('<file...>', 'YAML or JSON: a plan (with `tasks`) or a single task')
     .option('--wait', 'wait until every task has ended; exit code 1 unless all landed or finished')
     .option('--watch', 'as --wait, with live progress')
+    .option(
+      '--dry-run',
+      'start nothing: tell what would run now, what would wait and for what, and how many could run at once',
+    )
     .addOption(
       new Option(
         '--if-busy <how>',
@@ -35,10 +41,16 @@ export const submitCommand = (): Command =>
     .option('--config <file>', 'the fleet; signalbox.yaml of this folder or above when left out')
     .addHelpText(
       'after',
-      '\nExamples:\n  signalbox submit plan.yaml --watch\n  signalbox submit fix-typo.yaml --wait --json',
+      '\nExamples:\n  signalbox submit plan.yaml --watch\n  signalbox submit fix-typo.yaml --wait --json\n  signalbox submit plan.yaml --dry-run',
     )
     .action(async (files: string[], options: SubmitOptions) => {
       const submissions = (await readAll(files, options)).map((submission) => asked(submission, options));
+      if (options.dryRun) {
+        if (options.wait || options.watch)
+          throw new BadInput('--dry-run starts nothing: there is nothing to --wait for or to --watch');
+        await tryOut(submissions, options);
+        return;
+      }
       await withFleet(options, async ({ signalbox, server }) => {
         const ids: string[] = [];
         // All files are asked about before anything of the first one starts.

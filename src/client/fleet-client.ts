@@ -13,6 +13,7 @@ import {
 } from '@temporalio/client';
 import type { z } from 'zod';
 import type { Config } from '../domain/config.js';
+import type { Picture } from '../domain/dry-run.js';
 import type { FreezeReport } from '../domain/freeze.js';
 import {
   controlQueue,
@@ -191,6 +192,15 @@ export class FleetClient {
     const story = (await this.ask<Story | null>(QUERY.story, id)) ?? undefined;
     const forMs = story && story.task.forMs + Math.max(0, Date.now() - story.asOf);
     return story && { ...story, task: { ...story.task, forMs: forMs ?? 0 } };
+  }
+
+  /** What the coordinator goes by, for a dry run. Throws as overview does, and Refused when that is too much to be told. */
+  async picture(): Promise<Picture> {
+    const picture = await this.ask<Picture | null>(QUERY.picture);
+    if (picture) return picture;
+    throw new Refused(
+      `fleet ${this.fleet} has so many live tasks that its coordinator cannot tell them all in one answer: no dry run is possible now`,
+    );
   }
 
   private async ask<T>(query: string, ...args: unknown[]): Promise<T> {

@@ -75,6 +75,7 @@ export const QUERY = {
   overview: 'overview',
   story: 'story',
   live: 'live',
+  picture: 'picture',
   claimAnswer: 'claimAnswer',
 } as const;
 

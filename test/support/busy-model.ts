@@ -46,10 +46,10 @@ export class BusyWatch {
         if (!this.inTheWay(task, holder)) return `${id} ended for ${holder.id}, which is not in its way`;
       } else if (first && verdict === 'hold' && FOR_CLAIMS.test(code)) {
         return `${id} waits (${code}) though it was to fail`;
-      } else if (first && verdict === 'run' && task.attempt === 1) {
+      } else if (first && task.attempt === 1 && (verdict === 'run' || !task.fence)) {
         for (const other of state.tasks.values())
           if (before.get(other.id)?.asks && asks(other) && this.clash(task, other))
-            return `${id} runs before ${other.id}, which asked for the same before it`;
+            return `${id} is told ${verdict} (${code}) though ${other.id} asked for the same before it`;
       }
     }
     return undefined;

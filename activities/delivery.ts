@@ -165,7 +165,7 @@ export const runningIds = async (client: Client, fleet: string): Promise<string[
 /** The same, with what Temporal's list shows as a task's state. */
 export async function runningStates(client: Client, fleet: string): Promise<Map<string, string | undefined>> {
   const states = new Map<string, string | undefined>();
-  const query = `ExecutionStatus = "Running" AND WorkflowType IN ("${WORKFLOW.task}", "${WORKFLOW.writer}") AND WorkflowId STARTS_WITH "${fleet}/"`;
+  const query = `ExecutionStatus = "Running" AND WorkflowType IN ("${WORKFLOW.task}", "${WORKFLOW.hand}", "${WORKFLOW.writer}") AND WorkflowId STARTS_WITH "${fleet}/"`;
   for await (const { workflowId, searchAttributes } of client.workflow.list({ query }))
     states.set(workflowId, searchAttributes[SEARCH.state]?.[0] as string | undefined);
   return states;

@@ -25,7 +25,12 @@ export function activitiesFor(host: Host) {
   const { runAgent } = agentActivities(host, outbox, new Leases(outbox));
   return {
     outbox,
-    task: { requestCancel, ...record, ...reportActivities(host, outbox, { runAgent, ...record }) },
+    task: {
+      tell: delivery.tell,
+      requestCancel,
+      ...record,
+      ...reportActivities(host, outbox, { runAgent, ...record }),
+    },
     control: {
       ...delivery,
       ...record,

@@ -92,7 +92,7 @@ describe('a task that is not to wait', () => {
     box.commits('s/a');
     box.lands('s/a');
     expect(box.why('s/b'), 'it was free when it asked').toBe('PATH_HELD');
-    box.tell({ kind: 'hand', id: 'hand/ann', number: 9, by: 'ann', writes: [], lease: 0, wait: false });
+    box.hand('hand/ann', []);
     expect(box.phase('s/b')).toBe('running');
     const frozen = new Box();
     frozen.fleet({ text: 'release day' });

@@ -925,7 +925,7 @@ tasks:
     const granted = await cli('claim', 'hand/docs', '--name', 'ann', '--for', '45m', '--note', 'by hand');
     expect(granted).toMatchObject({ code: 0, err: '' });
     expect(granted.out).toMatch(
-      /^hand\/ann holds hand\/docs for 45m, fence \d+\.\d+\ngive it back with: signalbox release ann\n$/,
+      /^hand\/ann holds hand\/docs for 45m, fence (\d+\.\d+)\nrenew it with: signalbox renew ann --fence \1\ngive it back with: signalbox release ann\n$/,
     );
     write(fleet.dir, 'behind.yaml', {
       id: 'behind',
@@ -952,13 +952,30 @@ tasks:
     });
     expect(queued).toMatchObject({ code: 0, err: '' });
     expect(queued.out).toBe(
-      'hand/cyd waits: hand/docs/q overlaps hand/docs, held by hand/ann\ngive up with: signalbox release cyd\n',
+      'hand/cyd waits: hand/docs/q overlaps hand/docs, held by hand/ann\nonce it holds, signalbox claims shows its fence\ngive up with: signalbox release cyd\n',
     );
     expect(claims.out).toMatch(
       /\nhand\/ann +running +\d+s +4[45]m.* +\d+\.\d+ +\d+ +hand\/docs \(by hand\)\n/,
     );
     await fleet.phase('single/behind', 'held');
     expect((await cli('why', 'behind')).out).toContain('overlaps hand/docs, held by hand/ann');
+
+    const [, fence = ''] = /fence (\S+)/.exec(granted.out) ?? [];
+    const [wrong, waiting, unknown, renewedFor] = await Promise.all([
+      cli('renew', 'ann', '--fence', '1.1'),
+      cli('renew', 'cyd', '--fence', fence),
+      cli('renew', 'nobody', '--fence', fence, '--json'),
+      cli('renew', 'ann', '--fence', fence, '--for', '50m'),
+    ]);
+    expect(wrong).toMatchObject({ code: 3, out: '' });
+    expect(wrong.err).toContain(`hand/ann holds under fence ${fence}: 1.1 is not its fence`);
+    expect(waiting).toMatchObject({ code: 3, err: expect.stringContaining('hand/cyd waits') });
+    expect(json(unknown)).toEqual({ error: 'nobody holds a claim called hand/nobody', exitCode: 3 });
+    expect(renewedFor).toMatchObject({
+      code: 0,
+      out: `hand/ann holds for 50m from now on, fence ${fence}\n`,
+      err: '',
+    });
 
     const released = await cli('release', 'ann');
     expect(released).toMatchObject({ code: 0, out: 'hand/ann is released\n', err: '' });
@@ -985,18 +1002,23 @@ tasks:
   });
 
   it('refuses claims that cannot be', async () => {
-    const [paths, lease, name, where] = await Promise.all([
+    const [paths, lease, name, where, fence, longer] = await Promise.all([
       cli('claim', '../up', '/etc', 'fine'),
       cli('claim', 'a', '--for', '0s'),
       cli('claim', 'a', '--name', 'a b'),
       cli('claim', 'a', '--repository', 'apps'),
+      cli('renew', 'ann'),
+      cli('renew', 'ann', '--fence', '1.1', '--for', 'ever'),
     ]);
-    for (const result of [paths, lease, name, where]) expect(result).toMatchObject({ code: 2, out: '' });
+    for (const result of [paths, lease, name, where, fence, longer])
+      expect(result).toMatchObject({ code: 2, out: '' });
     expect(paths.err).toContain('claim "../up": ".." is not allowed');
     expect(paths.err).toContain('claim "/etc": absolute paths are not allowed');
     expect(lease.err).toContain('--for 0s: expected a duration such as "30m" or "2h"');
     expect(name.err).toContain('--name a b: expected letters, digits');
     expect(where.err).toContain('no repository "apps"; did you mean "app"?');
+    expect(fence.err).toContain("required option '--fence <fence>' not specified");
+    expect(longer.err).toContain('--for ever: expected a duration such as "30m" or "2h"');
   });
 
   it('cancels a task and what waits for it, and starts them again', async () => {

@@ -749,63 +749,6 @@ describe('a task whose workflow is closed', () => {
   });
 });
 
-describe('the claim of a person', () => {
-  test('holds paths like a task, takes no slot, and is released', () => {
-    const box = new Box({ ceiling: 1 });
-    box.hand('hand/ann', ['src']);
-    box.writes('s/a', ['src']);
-    box.writes('s/b', ['docs']);
-    expect([box.sentence('s/a'), box.phase('s/b')]).toEqual([
-      'src overlaps src, held by hand/ann',
-      'running',
-    ]);
-    box.commits('s/b');
-    box.hand('hand/ann', []);
-    expect([box.why('hand/ann'), box.phase('s/a')]).toEqual(['RELEASED', 'running']);
-  });
-
-  test('is refused at once, with the holder, or waits when asked to', () => {
-    const box = new Box();
-    box.writes('s/a', ['src']);
-    box.hand('hand/ann', ['src']);
-    box.hand('hand/bob', ['src'], { wait: true });
-    expect([box.why('hand/ann'), box.sentence('hand/ann')]).toEqual([
-      'PATH_HELD',
-      'src overlaps src, held by s/a',
-    ]);
-    expect(box.why('hand/bob')).toBe('PATH_HELD');
-    expect([box.phase('hand/ann'), box.phase('hand/bob')]).toEqual(['ended', 'held']);
-    box.fails('s/a', 'AGENT_FAILED', { final: true });
-    expect(box.phase('hand/bob')).toBe('running');
-  });
-
-  test('runs out', () => {
-    const box = new Box();
-    box.hand('hand/ann', ['src'], { lease: MINUTE });
-    box.writes('s/a', ['src']);
-    box.pass(MINUTE);
-    expect([box.why('hand/ann'), box.phase('s/a')]).toEqual(['CLAIM_EXPIRED', 'running']);
-    box.hand('hand/ann', ['docs']);
-    expect(box.phase('hand/ann'), 'and can be made anew').toBe('running');
-  });
-
-  test('does not come back when its release overtook it', () => {
-    const box = new Box();
-    box.hand('hand/ann', [], { number: 2 });
-    box.hand('hand/ann', ['src'], { number: 1 });
-    expect(box.phase('hand/ann')).toBe('ended');
-    box.hand('hand/ann', ['src'], { number: 3 });
-    expect(box.phase('hand/ann')).toBe('running');
-  });
-
-  test('under the name of a task changes nothing of the task', () => {
-    const box = new Box();
-    box.writes('s/a', ['src']);
-    box.hand('s/a', [], { number: 99 });
-    expect(box.phase('s/a')).toBe('running');
-  });
-});
-
 describe('a coordinator that starts without state', () => {
   const live = (box: Box, ...names: string[]): Taken[] =>
     box.tell({ kind: 'surveyed', live: names, last: true });
@@ -982,7 +925,7 @@ describe('messages', () => {
     box.writes('s/c', ['src']);
     box.state.due.standings.clear();
     box.hand('hand/ann', []);
-    expect([...box.state.due.standings, '|', ...box.state.due.lazy]).toEqual(['|', 's/c']);
+    expect([...box.state.due.standings, '|', ...box.state.due.lazy]).toEqual(['hand/ann', '|', 's/c']);
   });
 });
 

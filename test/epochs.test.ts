@@ -30,6 +30,15 @@ describe('a coordinator that began before the one it follows, by its clock', () 
     expect(compareFences(box.fence('s/b'), fence)).toBeGreaterThan(0);
   });
 
+  test('outgrows what a claim of a person has heard of, too', () => {
+    const box = early();
+    box.hand('hand/ann', ['a'], { epoch: LATER, fence: { epoch: LATER, number: 7 }, left: 20_000 });
+    expect([...box.state.due.announcements]).toContain('hand/ann');
+    box.hand('hand/ann', ['a'], { epoch: box.state.epoch });
+    expect(standingOf(box.state, 'hand/ann')?.epoch).toBeGreaterThan(LATER);
+    expect(box.phase('hand/ann')).toBe('running');
+  });
+
   test('is heeded by a task that waits and has heard of the other', () => {
     const box = early();
     box.writes('s/a', ['a'], {}, { epoch: LATER });

@@ -1,4 +1,5 @@
 // What a worker's workflow bundle holds.
 export { agentTask } from './agent-task.js';
 export { coordinator } from './coordinator.js';
+export { handClaim } from './hand-claim.js';
 export { writer } from './writer.js';

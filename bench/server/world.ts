@@ -208,7 +208,12 @@ export class NoopFleet {
     });
     const deploy: Activities['control']['deploy'] = async () => ({ ok: true });
     this.activities = {
-      task: { requestCancel, keepPacket, ...reportActivities(host, this.outbox, { runAgent, keepPacket }) },
+      task: {
+        tell: delivery.tell,
+        requestCancel,
+        keepPacket,
+        ...reportActivities(host, this.outbox, { runAgent, keepPacket }),
+      },
       control: {
         ...delivery,
         ...(deliverMs ? { deliver } : {}),

@@ -56,9 +56,9 @@ export const claimCommand = (): Command =>
         });
         print(options, result, () => {
           if (result.phase === 'running')
-            return `${id} holds ${paths.join(', ')} for ${options.for}, fence ${result.fence}\ngive it back with: signalbox release ${options.name}`;
+            return `${id} holds ${paths.join(', ')} for ${options.for}, fence ${result.fence}\nrenew it with: signalbox renew ${options.name} --fence ${result.fence}\ngive it back with: signalbox release ${options.name}`;
           if (result.phase === 'held')
-            return `${id} waits: ${result.why}\ngive up with: signalbox release ${options.name}`;
+            return `${id} waits: ${result.why}\nonce it holds, signalbox claims shows its fence\ngive up with: signalbox release ${options.name}`;
           return `refused: ${result.outcome?.text ?? result.why}`;
         });
         if (result.phase === 'ended') process.exitCode = EXIT.refused;

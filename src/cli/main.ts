@@ -19,6 +19,7 @@ import { issueCommand } from './issue.js';
 import { logCommand } from './log.js';
 import { packetCommand } from './packet.js';
 import { releaseCommand } from './release.js';
+import { renewCommand } from './renew.js';
 import { replayCommand } from './replay/command.js';
 import { resumeCommand } from './resume.js';
 import { retryCommand } from './retry.js';
@@ -55,6 +56,7 @@ export function program(): Command {
     claimsCommand,
     contentionCommand,
     claimCommand,
+    renewCommand,
     releaseCommand,
     extendCommand,
     logCommand,

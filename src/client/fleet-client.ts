@@ -10,6 +10,8 @@ import {
   WorkflowExecutionAlreadyStartedError,
   type WorkflowExecutionStatusName,
   WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import type { z } from 'zod';
 import type { Config } from '../domain/config.js';
@@ -19,6 +21,7 @@ import {
   controlQueue,
   coordinatorId,
   QUERY,
+  RENEW,
   reservedPlan,
   SEARCH,
   SIGNAL,
@@ -28,11 +31,18 @@ import {
   taskWorkflowId,
   WORKFLOW,
 } from '../domain/ids.js';
-import type { Edge, HandReport, Message } from '../domain/messages.js';
+import type { Edge, HandReport } from '../domain/messages.js';
 import type { ClaimAnswer } from '../domain/own-claims.js';
 import type { TaskInput } from '../domain/plan.js';
 import { explain } from '../domain/reasons.js';
-import { aged, type Overview, type Story, type TaskLine } from '../domain/views.js';
+import {
+  aged,
+  type HandState,
+  type Overview,
+  type Renewal,
+  type Story,
+  type TaskLine,
+} from '../domain/views.js';
 import { type AskOptions, type DeskRequest, lastAnswer } from './desk.js';
 import { eachInParallel } from './parallel.js';
 import { type Patience, patienceWith } from './patience.js';
@@ -59,11 +69,16 @@ const SUBMIT_PARALLEL = 20;
 /** So many names are asked for one by one. */
 const FEW = 20;
 const POLL_MS = 250;
+/** How long the coordinator may take to answer a person's claim. */
+const ANSWER_MS = 30_000;
 const CONFIRM_TRIES = 60;
 /** Temporal's number for the queue of workflows, which queries take too. */
 const WORKFLOW_QUEUE = 1;
 /** When Temporal does not say who polls. */
 const UNKNOWN_PATIENCE: Patience = { ms: 12_000, gone: false };
+
+/** A person's claim, before it is one. */
+export type HandClaim = Pick<HandReport, 'id' | 'by' | 'repository' | 'writes' | 'lease' | 'note' | 'wait'>;
 
 export interface TaskDescription {
   id: string;
@@ -414,10 +429,6 @@ export class FleetClient {
     return false;
   }
 
-  private async tell(message: Message): Promise<void> {
-    await signalCoordinator(this.client, this.config, SIGNAL.tell, [[message]]);
-  }
-
   /**
    * Asks for more paths for a running task, or gives some back. Resolves with the task's own answer; an extension that
    * waits, when it does so no longer. Throws Refused for a task that is unknown or has ended.
@@ -444,45 +455,86 @@ export class FleetClient {
     }
   }
 
-  /** A person's claim, by name. Resolves when it is granted, queued (with `wait`) or refused. */
-  async claim(
-    claim: Omit<HandReport, 'kind' | 'number'>,
-    options: { timeoutMs?: number } = {},
-  ): Promise<TaskLine & { fence?: string }> {
+  /**
+   * A person's claim, by name. Resolves when it is granted, queued (with `wait`) or refused. Claiming the same paths under
+   * the same name again renews. Throws Refused when the name is in use for others.
+   */
+  async claim(claim: HandClaim): Promise<HandState> {
     // Asked first: without a worker the claim would lie in wait and be granted to nobody, whenever one starts.
-    const before = await this.story(claim.id);
-    if (before && before.task.phase !== 'ended')
-      throw new Refused(
-        `${claim.id} holds or waits for a claim already: release it first, or use another name`,
-      );
-    const number = Date.now();
-    await this.tell({ kind: 'hand', number, ...claim });
-    const end = Date.now() + (options.timeoutMs ?? 30_000);
-    for (;;) {
-      const overview = await this.overview();
-      const story = await this.story(claim.id);
-      const fresh = story?.decisions.some((decision) => decision.at >= number - 60_000);
-      if (
-        story &&
-        fresh &&
-        (story.task.phase !== 'held' || (claim.wait && story.task.code !== 'RECOVERING'))
-      ) {
-        const fence = overview.claims.find((line) => line.holder === claim.id)?.fence;
-        return { ...story.task, ...(fence ? { fence } : {}) };
+    await this.story(claim.id);
+    const { id, by, note } = claim;
+    const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, id));
+    try {
+      await this.client.workflow.start(WORKFLOW.hand, {
+        workflowId: workflow.workflowId,
+        taskQueue: taskQueue(this.fleet),
+        args: [{ fleet: this.fleet, hand: claim }],
+        staticSummary: `claim of ${by}${note ? `: ${note}` : ''}`.slice(0, 150),
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      const known = await this.handState(id);
+      const same = JSON.stringify([...claim.writes].sort()) === JSON.stringify([...known.writes].sort());
+      if (known.phase === 'ended') {
+        await workflow.result();
+        return await this.claim(claim);
       }
-      if (Date.now() > end) throw new NoAnswer(`no answer of the coordinator to the claim ${claim.id}`);
+      if (!same || known.repository !== claim.repository)
+        throw new Refused(`${id} holds or waits for a claim already: release it first, or use another name`);
+      if (known.phase === 'running') await this.renew(id, { lease: claim.lease });
+    }
+    for (const end = Date.now() + ANSWER_MS; ; ) {
+      const state = await this.handState(id);
+      const waits = claim.wait && state.heard && state.code !== 'RECOVERING';
+      if (state.phase !== 'held' || waits) return state;
+      if (Date.now() > end) throw new NoAnswer(`no answer of the coordinator to the claim ${id}`);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
 
+  private async handState(id: string): Promise<HandState> {
+    const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, id));
+    return await this.client.withDeadline(Date.now() + ANSWER_MS, () =>
+      workflow.query<HandState, []>(QUERY.hand),
+    );
+  }
+
+  /** The claim's lease runs anew. Throws Refused when there is none, or when it holds under another fence. */
+  async renew(id: string, renewal: Renewal): Promise<{ fence: string; lease: number }> {
+    await this.story(id);
+    await this.refuseNoHand(id);
+    try {
+      return await this.client.withDeadline(Date.now() + ANSWER_MS, () =>
+        this.client.workflow
+          .getHandle(taskWorkflowId(this.fleet, id))
+          .executeUpdate<{ fence: string; lease: number }, [Renewal]>(RENEW, { args: [renewal] }),
+      );
+    } catch (error) {
+      if (error instanceof WorkflowUpdateFailedError && error.cause) throw new Refused(error.cause.message);
+      if (error instanceof WorkflowNotFoundError) throw new Refused(`${id} has just ended`);
+      if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError)
+        throw new NoAnswer(`no answer of the coordinator to the renewal of ${id}`);
+      throw error;
+    }
+  }
+
+  private async refuseNoHand(id: string): Promise<void> {
+    const found = await this.describe(id);
+    if (found?.status !== 'RUNNING') throw new Refused(`nobody holds a claim called ${id}`);
+  }
+
   /** Gives a person's claim back. Throws Refused when there is none of that name. */
   async release(id: string, by: string): Promise<void> {
-    const story = await this.story(id);
-    if (story?.task.kind !== 'hand' || story.task.phase === 'ended')
-      throw new Refused(`nobody holds a claim called ${id}`);
-    await this.tell({ kind: 'hand', id, number: Date.now(), by, writes: [], lease: 0, wait: false });
-    for (let tries = 0; tries < 120; tries++) {
-      if ((await this.story(id))?.task.phase === 'ended') return;
+    await this.story(id);
+    await this.refuseNoHand(id);
+    try {
+      await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).signal(SIGNAL.release, { by });
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return;
+      throw error;
+    }
+    for (const end = Date.now() + ANSWER_MS; Date.now() < end; ) {
+      if ((await this.describe(id))?.status !== 'RUNNING') return;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     throw new NoAnswer(`no answer of the coordinator to the release of ${id}`);

@@ -108,10 +108,10 @@ function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
   if (code === 'ASSUMPTIONS_UNCHECKED' && evidence.text === undefined) askFor(state, task);
   const unheard = !state.due.standings.has(task.id);
   const taken = record(state, task, 'hold', code, evidence, now);
-  // A hold changes nothing for the task: unless it has asked, it is told with others, should it last.
-  if (unheard) {
+  // A hold changes nothing for a task: unless it has asked, it is told with others, should it last. A person looks on.
+  if (unheard && task.kind === 'task') {
     state.due.standings.delete(task.id);
-    if (task.kind === 'task') state.due.lazy.add(task.id);
+    state.due.lazy.add(task.id);
   }
   return [taken];
 }

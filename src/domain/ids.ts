@@ -44,7 +44,12 @@ export const taskQueue = (fleet: string): string => `signalbox-${fleet}`;
 /** Where the coordinator and the writers run: apart, so that tasks cannot take their slots. */
 export const controlQueue = (fleet: string): string => `signalbox-${fleet}-control`;
 
-export const WORKFLOW = { task: 'agentTask', coordinator: 'coordinator', writer: 'writer' } as const;
+export const WORKFLOW = {
+  task: 'agentTask',
+  hand: 'handClaim',
+  coordinator: 'coordinator',
+  writer: 'writer',
+} as const;
 
 export const SIGNAL = {
   /** To the coordinator: a list of Messages. */
@@ -59,7 +64,9 @@ export const SIGNAL = {
   extend: 'extend',
   goWithout: 'goWithout',
   giveBack: 'giveBack',
-  /** To a task, from the coordinator: a Standing. */
+  /** To a person's claim, by any client: { by }. */
+  release: 'release',
+  /** To a task or a person's claim, from the coordinator: a Standing. */
   standing: 'standing',
   /** To a task, from a coordinator that starts without state: say again who you are. */
   announce: 'announce',
@@ -71,12 +78,16 @@ export const SIGNAL = {
   resume: 'resume',
 } as const;
 
+/** Answered by a person's claim: its lease runs anew. */
+export const RENEW = 'renew';
+
 export const QUERY = {
   overview: 'overview',
   story: 'story',
   live: 'live',
   picture: 'picture',
   claimAnswer: 'claimAnswer',
+  hand: 'hand',
 } as const;
 
 /** Custom search attributes, all Keyword: state, reason and holder of a task show in the Web UI's list. */

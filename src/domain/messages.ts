@@ -141,6 +141,8 @@ export interface Standing {
   fence?: Fence;
   /** Milliseconds. */
   lease?: number;
+  /** To a person's claim: the number of the report that this answers. */
+  heard?: number;
   /** The answer to what the task asks for. With retry it is stopped, and starts again with all the paths. */
   extension?: Pick<Extend, 'number'> & {
     answer: 'waiting' | 'granted' | 'refused' | 'retry';
@@ -231,19 +233,28 @@ export interface WriterReport {
   results: LandingResult[];
 }
 
-/** A claim of a person, or of an agent that Signalbox did not launch. Without writes it is released. */
+/** A claim of a person, or of an agent that Signalbox did not launch: the whole state of its workflow. */
 export interface HandReport {
   kind: 'hand';
   id: string;
+  life: string;
   number: number;
+  /** As in TaskReport. */
+  epoch?: number;
   by: string;
   repository?: string;
   writes: string[];
-  /** Milliseconds. */
+  /** Milliseconds, from the grant or from the latest renewal. */
   lease: number;
   note?: string;
   /** Wait for the paths rather than be refused at once. */
   wait: boolean;
+  /** The grant it holds under, and how long that has left, in milliseconds. */
+  fence?: Fence;
+  left?: number;
+  /** How often it was renewed. */
+  renewed?: number;
+  released?: { by: string };
 }
 
 export interface IssueReport {

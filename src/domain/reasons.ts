@@ -80,6 +80,8 @@ const ALLOW = {
     `it cannot wait for ${e.upstream} too, for then tasks would wait in a circle${because(e)}`,
   EXTENDED: (e) => `its claims grew by ${listed(e.paths)}, which nobody else held`,
   GIVEN_BACK: (e) => `it gave back ${listed(e.paths)} while it ran`,
+  CLAIM_KEPT: () =>
+    'an earlier coordinator granted it, whose state is lost, and it holds under the same fence',
 } satisfies Record<string, Sentence>;
 
 /** Why a task waits. */

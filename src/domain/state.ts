@@ -108,6 +108,8 @@ export interface TaskRecord {
   noWait?: boolean;
   /** hand: how long it holds, in milliseconds. */
   handLease?: number;
+  /** hand: how often it was renewed. */
+  renewed?: number;
   /** Its workflow is closed: there is nobody to tell. */
   gone?: boolean;
 }

@@ -47,7 +47,7 @@ export function record(
     task.decisions.splice(Math.max(hold, 0), 1);
   }
   state.due.lazy.delete(task.id);
-  if (task.kind === 'task' && !task.gone) state.due.standings.add(task.id);
+  if (!task.gone) state.due.standings.add(task.id);
   return { ...decision, task: task.id };
 }
 
@@ -67,9 +67,9 @@ export function note(
   return taken;
 }
 
-/** The newest decision that says what becomes of the task. */
-export const lastWord = (task: TaskRecord): Decision | undefined =>
-  task.decisions.findLast((decision) => decision.verdict !== 'note');
+/** The newest decision that says what becomes of the task; of one that has only notes, the newest of them. */
+export const lastWord = ({ decisions }: TaskRecord): Decision | undefined =>
+  decisions.findLast((decision) => decision.verdict !== 'note') ?? decisions.at(-1);
 
 /** Moves every held task that waits for `key` to the tasks to be looked at again. */
 export function wake(state: State, key: string): void {

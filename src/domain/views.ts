@@ -3,7 +3,7 @@
 import { type FreezeReport, told, wordTold } from './freeze.js';
 import type { Decision, Edge, LandingOrder, Orders, Outcome, Standing } from './messages.js';
 import type { Packet } from './packet.js';
-import { explain } from './reasons.js';
+import { explain, type ReasonCode } from './reasons.js';
 import { useText } from './resources.js';
 import { leaseOf, type Phase, type State, type TaskRecord } from './state.js';
 import { landingId, landingOnHold, lastWord, nameOf, whyBeside } from './transitions.js';
@@ -12,7 +12,7 @@ import { waitsFor } from './waits.js';
 /** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
 export function standingOf(state: State, id: string): Standing | undefined {
   const task = state.tasks.get(id);
-  const decision = task && (lastWord(task) ?? task.decisions.at(-1));
+  const decision = task && lastWord(task);
   if (!task || !decision) return undefined;
   const { attempt, fence, outcome } = task;
   const standing: Standing = {
@@ -26,6 +26,7 @@ export function standingOf(state: State, id: string): Standing | undefined {
   };
   if (task.refused) standing.refused = task.refused;
   if (task.phase === 'running') standing.lease = leaseOf(state, task);
+  if (task.kind === 'hand') standing.heard = task.seen;
   if (task.extension) {
     const { number, answer, paths, evidence = {} } = task.extension;
     standing.extension = { number, answer, paths, evidence };
@@ -91,6 +92,28 @@ export interface TaskLine {
   why?: string;
   holder?: string;
   outcome?: Outcome;
+}
+
+/** What a person's claim says of itself. */
+export interface HandState {
+  id: string;
+  writes: string[];
+  repository?: string;
+  phase: 'held' | 'running' | 'ended';
+  code: ReasonCode;
+  why: string;
+  holder?: string;
+  fence?: string;
+  outcome?: Outcome;
+  /** The coordinator has answered. */
+  heard: boolean;
+}
+
+/** Asks a person's claim to hold anew: under its fence, when the one who asks has one. */
+export interface Renewal {
+  fence?: string;
+  /** Milliseconds, from now on. */
+  lease?: number;
 }
 
 export interface ClaimLine {
@@ -283,7 +306,7 @@ export interface LiveTask {
 /** Tasks, and writers with landings to do (`writer:role`), whose workflows ought to be alive. */
 export function liveTasks(state: State): LiveTask[] {
   const tasks = [...state.tasks.values()]
-    .filter((task) => task.kind === 'task' && task.phase !== 'ended' && !task.gone)
+    .filter((task) => task.phase !== 'ended' && !task.gone)
     .map(({ id, life, phase }) => ({ task: id, life, state: phase === 'backoff' ? 'held' : phase }));
   const writers = [...state.landing.keys()].map((role) => ({ task: `writer:${role}`, life: '' }));
   return [...tasks, ...writers];

@@ -8,6 +8,7 @@ import type {
   AttemptResult,
   CancelRequest,
   FailureCode,
+  HandReport,
   LandingResult,
   Orders,
   PlanRef,
@@ -34,6 +35,8 @@ export class Box {
   readonly taken: Taken[] = [];
   private readonly numbers = new Map<string, number>();
   private readonly reports = new Map<string, TaskReport>();
+  private readonly hands = new Map<string, HandReport>();
+  private lives = 0;
 
   constructor(rules: Partial<Rules> = {}, recovering = false) {
     this.state = freshState({ ...RULES, ...rules }, this.now);
@@ -125,13 +128,25 @@ export class Box {
     code: 'LANDING_CONFLICT' | 'VERIFY_FAILED' | 'OUTSIDE_CLAIM' | 'LANDING_REFUSED',
   ): Taken[] => this.writer([{ id: landingId(this.record(id)), kind: 'refused', code, text: 'no' }]);
 
-  hand(
-    id: string,
-    writes: string[],
-    more: { wait?: boolean; number?: number; lease?: number } = {},
-  ): Taken[] {
-    const { wait = false, lease = 10 * MINUTE, number = this.number(id) } = more;
-    return this.tell({ kind: 'hand', id, number, by: 'ann', writes, lease, wait });
+  /** A claim of a person; without paths it is released. Claimed again it has a life of its own. */
+  hand(id: string, writes: string[], more: Partial<HandReport> = {}): Taken[] {
+    const last = this.hands.get(id);
+    const anew = writes.length > 0 && (last === undefined || this.state.tasks.get(id)?.phase === 'ended');
+    const report: HandReport = {
+      kind: 'hand',
+      id,
+      life: `${anew ? ++this.lives : (last?.life ?? ++this.lives)}`,
+      by: 'ann',
+      lease: 10 * MINUTE,
+      wait: false,
+      epoch: this.state.epoch,
+      ...(anew ? {} : last),
+      ...(writes.length > 0 ? { writes } : { writes: last?.writes ?? ['nothing'], released: { by: 'ann' } }),
+      ...more,
+      number: more.number ?? this.number(id),
+    };
+    this.hands.set(id, report);
+    return this.tell(report);
   }
 
   /** A person freezes the fleet, or resumes it. */

@@ -35,7 +35,6 @@ import type {
   Edge,
   Extend,
   FailureCode,
-  HandReport,
   LandingOrder,
   LandingResult,
   Orders,
@@ -59,6 +58,7 @@ import {
 import { landingId, type Taken } from '../../src/domain/transitions.js';
 import { packetOf, standingOf, takeOrders } from '../../src/domain/views.js';
 import { BusyWatch } from './busy-model.js';
+import { SimHand } from './hand-model.js';
 
 export const RULES: Rules = {
   fleet: 'f',
@@ -124,7 +124,7 @@ export type Op =
   | { do: 'freeze'; thaw: boolean; ms?: number }
   | { do: 'issue'; pick: number; state: string }
   | { do: 'rules'; ceiling: number; pausedGoes: boolean }
-  | { do: 'claim' | 'release'; pick: number; wait: boolean };
+  | { do: 'claim' | 'release' | 'renew claim' | 'terminate claim'; pick: number; wait: boolean };
 
 const PATHS = [
   ...['a', 'a/b', 'a/b/c', 'b', 'b/c', ':(glob)**/c', ':(glob)a/*', ':(glob)*/b/**', '.'],
@@ -240,7 +240,11 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
     },
     {
       weight: 4,
-      arbitrary: fc.record({ do: fc.constantFrom('claim', 'release'), pick, wait: fc.boolean() }),
+      arbitrary: fc.record({
+        do: fc.constantFrom('claim', 'claim', 'release', 'renew claim'),
+        pick,
+        wait: fc.boolean(),
+      }),
     },
     {
       weight: 1,
@@ -274,6 +278,10 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
       arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(5_000, 20_000, 62_000) }),
     },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('terminate' as const), pick, again: fc.boolean() }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant('terminate claim' as const), pick, wait: fc.constant(false) }),
+    },
     { weight: 3, arbitrary: fc.constant({ do: 'sweep' }) },
     { weight: 3, arbitrary: fc.record({ do: fc.constant('see dead' as const), pick }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant('kill writer' as const), pick }) },
@@ -351,6 +359,7 @@ export class Fleet {
   now = 1_000_000;
   state: State;
   readonly tasks = new Map<string, SimTask>();
+  readonly hands = new Map<string, SimHand>();
   readonly agents: Agent[] = [];
   readonly writers = new Map<string, SimWriter>();
   /** What became of each landing, under its id: the ledger, with refusals written down too. */
@@ -487,7 +496,9 @@ export class Fleet {
         break;
       case 'claim':
       case 'release':
-        this.hand(op.pick, op.do === 'claim', op.wait);
+      case 'renew claim':
+      case 'terminate claim':
+        this.hand(op.do, op.pick, op.wait);
         break;
     }
   }
@@ -521,7 +532,7 @@ export class Fleet {
       for (const task of round > 5 ? this.live() : [])
         if (this.state.tasks.get(task.id)?.hold?.code === 'ASSUMPTION_BROKEN') this.cancel(task);
       this.pass(15_000);
-      if (round === 5) for (const pick of HANDS.keys()) this.hand(pick, false, false);
+      if (round === 5) for (const pick of HANDS.keys()) this.hand('release', pick, false);
     }
     this.checkEnd();
   }
@@ -616,25 +627,24 @@ export class Fleet {
 
   private announce(): void {
     for (const task of this.live()) this.report(task);
+    for (const hand of this.openHands()) this.send(hand.report(this.now));
     for (const writer of this.writers.values()) this.reportWriter(writer);
   }
 
   /** The coordinator looks whether the workflows of its live tasks are still there. */
   private sweep(): void {
     for (const record of [...this.state.tasks.values()]) {
-      if (record.kind !== 'task' || record.phase === 'ended') continue;
-      const task = this.tasks.get(record.id);
+      if (record.phase === 'ended') continue;
+      const task = this.tasks.get(record.id) ?? this.hands.get(record.id);
       if (task && !task.closed && task.life === record.life) continue;
       this.tell({ kind: 'gone', task: record.id, life: record.life });
     }
   }
 
   private survey(): void {
-    for (const { id } of this.live()) this.network.push({ to: 'anyone', id, epoch: this.state.epoch });
-    const live = [
-      ...this.live().map((task) => task.id),
-      ...Object.keys(this.rules.roles).map((role) => `writer:${role}`),
-    ];
+    const known = [...this.live(), ...this.openHands()].map(({ id }) => id);
+    for (const id of known) this.network.push({ to: 'anyone', id, epoch: this.state.epoch });
+    const live = [...known, ...Object.keys(this.rules.roles).map((role) => `writer:${role}`)];
     const half = live.length >> 1;
     this.network.push(
       {
@@ -784,6 +794,11 @@ export class Fleet {
   // ---- tasks and their agents
 
   private beAsked(id: string, epoch: number): void {
+    const hand = this.hands.get(id);
+    if (hand && !hand.closed) {
+      hand.asked(epoch);
+      this.send(hand.report(this.now));
+    }
     const task = this.tasks.get(id);
     if (!task || task.closed) return;
     task.epoch = Math.max(task.epoch ?? 0, epoch);
@@ -797,6 +812,7 @@ export class Fleet {
   }
 
   private hear(id: string, standing: Standing, leaseEnd: number): void {
+    this.hands.get(id)?.hear(standing, leaseEnd);
     const task = this.tasks.get(id);
     if (!task || task.closed || standing.life !== task.life) return;
     const { told, epoch = 0 } = task;
@@ -1151,18 +1167,32 @@ export class Fleet {
 
   // ---- persons and time
 
-  private hand(pick: number, claim: boolean, wait: boolean): void {
-    const report: HandReport = {
-      kind: 'hand',
-      id: at(HANDS, pick) ?? '',
-      number: ++this.counters,
-      by: 'ann',
-      writes: claim ? [PATHS[pick % PATHS.length] ?? 'a'] : [],
-      lease: 30_000,
-      wait,
-    };
-    this.send(report);
+  private hand(
+    what: 'claim' | 'release' | 'renew claim' | 'terminate claim',
+    pick: number,
+    wait: boolean,
+  ): void {
+    const id = at(HANDS, pick) ?? '';
+    const known = this.hands.get(id);
+    const open = known && !known.closed ? known : undefined;
+    if (what === 'claim') {
+      if (open) return;
+      const hand = new SimHand(id, this.newLife(), [PATHS[pick % PATHS.length] ?? 'a'], 30_000, wait);
+      this.hands.set(id, hand);
+      this.send(hand.report(this.now));
+      return;
+    }
+    if (!open) return;
+    if (what === 'terminate claim') {
+      open.closed = true;
+      return;
+    }
+    if (what === 'release') open.release();
+    else open.renew(this.now);
+    this.send(open.report(this.now));
   }
+
+  private openHands = (): SimHand[] => [...this.hands.values()].filter((hand) => !hand.closed);
 
   pass(ms: number): void {
     const until = this.now + ms;
@@ -1327,6 +1357,10 @@ export class Fleet {
       for (const b of holders.slice(i + 1))
         if (clash(patterns(a), patterns(b))) throw new Broken(`${a.id} and ${b.id} hold overlapping claims`);
     this.checkRoom(holders.map(({ id, facts }) => ({ id, uses: facts.uses ?? [] })));
+    for (const hand of this.hands.values())
+      if (hand.holdsAt(this.now) && hand.fence && this.grantedHere.has(fenceText(hand.fence)))
+        if (!this.state.tasks.get(hand.id)?.holds)
+          throw new Broken(`${hand.id} was promised its claim until ${hand.until}, and has lost it`);
     const live = this.agents.filter(
       (agent) =>
         agent.alive &&
@@ -1381,6 +1415,7 @@ export class Fleet {
         running.add(id);
         if (role) byRole.set(role, (byRole.get(role) ?? 0) + 1);
       }
+      if (kind === 'hand' && record.decisions.length === 0) throw new Broken(`${id} cannot be answered`);
       if (phase === 'held' && watched.get(id) !== 1) throw new Broken(`${id} is held and watches nothing`);
       if (phase === 'landing' && role && !state.landing.get(role)?.has(id))
         throw new Broken(`${id} is not in landing`);
@@ -1477,7 +1512,8 @@ export class Fleet {
         const why = JSON.stringify(record.hold ?? record.stop ?? record.decisions.at(-1));
         throw new Broken(`${record.id} is stuck in ${record.phase}: ${why}`);
       }
-    for (const task of this.live()) throw new Broken(`${task.id} never heard of its outcome`);
+    for (const { id } of [...this.live(), ...this.openHands()])
+      throw new Broken(`${id} never heard of its outcome`);
     const all = Object.keys(RULES.repositories).map((name) => parsePattern(`${name}:.`));
     const overlap = state.claims.firstOverlap('?', 'app', all);
     if (overlap) throw new Broken(`${overlap.holder} never released ${overlap.theirs}`);

@@ -1,22 +1,37 @@
 // The lives of a task's workflow: one is over when its workflow is closed or when a retry or a reset has begun another.
 // What is left of a former life stays on record under a name of its own, so that late words about it find it.
 
+import { beganAt } from '../fence.js';
 import { indexTask, issuesOf, removeFrom, type State, type TaskRecord } from '../state.js';
 import { end, release, type Taken } from '../transitions.js';
 import { cancelTask } from './cancel.js';
 import { heard } from './recovery.js';
 
+/** By another clock the coordinator before this one may have begun later: tasks would go on heeding that one. */
+export function outgrow(state: State, heard = 0): void {
+  if (heard > state.epoch) state.epoch = heard + 1;
+}
+
+/**
+ * An earlier coordinator may still have a word on its way to this workflow: a grant, an outcome. Nothing is built on what
+ * it says until it has heard of this coordinator, for from then on it ignores the earlier one.
+ */
+export const heedsAnother = (state: State, report: { life: string; epoch?: number }): boolean =>
+  (report.epoch ?? 0) < state.epoch && beganAt(report.life) < state.epoch;
+
 /** Its workflow is closed: nobody will speak for it again. An agent of it may still live. */
 export function onGone(state: State, id: string, life: string | undefined, now: number): Taken[] {
   const task = state.tasks.get(id);
   heard(state, id);
-  if (task?.kind !== 'task' || (life !== undefined && life !== task.life)) return [];
+  if (!task || (life !== undefined && life !== task.life)) return [];
   task.gone = true;
   state.due.standings.delete(id);
   state.due.lazy.delete(id);
   if (task.phase === 'ended') return [];
   const alive = task.phase === 'running' || task.phase === 'stopping';
   const why = { code: 'TERMINATED' as const, evidence: {} };
+  // Whoever terminates a person's claim speaks for the person, who may not have heard of it yet: the paths rest.
+  if (task.kind === 'hand' && task.holds) task.leaseUntil = now;
   if (!alive) return cancelTask(state, task, why, now);
   return [end(state, task, { kind: 'cancelled', code: why.code }, why.evidence, false, now)];
 }

@@ -1,7 +1,7 @@
 // What a task says of itself: it arrives, new or as the next life of a known one; from then on its record follows it, and
 // it is cancelled when it asks for that. Within a life only a higher number is news.
 
-import { beganAt, earlierLife } from '../fence.js';
+import { earlierLife } from '../fence.js';
 import type { CancelRequest, TaskReport } from '../messages.js';
 import { lengthen } from '../order.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
@@ -11,7 +11,7 @@ import { follow } from './attempts.js';
 import { cancelTask } from './cancel.js';
 import { learnEdges, ownEdges, refuseCircle } from './edges.js';
 import { followClaims, heedExtension } from './extend.js';
-import { supersede } from './lives.js';
+import { heedsAnother, outgrow, supersede } from './lives.js';
 import { joinPlan } from './plans.js';
 import { heard } from './recovery.js';
 import { repositoryOf } from './rules.js';
@@ -42,11 +42,6 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
 }
 
-/** By another clock the coordinator before this one may have begun later: tasks would go on heeding that one. */
-function outgrow(state: State, heard = 0): void {
-  if (heard > state.epoch) state.epoch = heard + 1;
-}
-
 /** Its claims first, for its attempt is judged by them; once more when that has released them; then what it asks for. */
 const hear = (state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] => [
   ...followClaims(state, task, report, now),
@@ -54,13 +49,6 @@ const hear = (state: State, task: TaskRecord, report: TaskReport, now: number): 
   ...followClaims(state, task, report, now),
   ...heedExtension(state, task, report, now),
 ];
-
-/**
- * An earlier coordinator may still have a word on its way to this task: a grant, an outcome. Nothing is built on what
- * the task says until it has heard of this coordinator, for from then on it ignores the earlier one.
- */
-const heedsAnother = (state: State, report: TaskReport): boolean =>
-  (report.epoch ?? 0) < state.epoch && beganAt(report.life) < state.epoch;
 
 const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } => ({
   code: cancel.code,

@@ -2,11 +2,12 @@
 // long for an upstream or for a plan is cancelled. A deadline that has moved meanwhile is set anew.
 
 import type { State, TaskRecord } from '../state.js';
-import { end, letGo, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
+import { letGo, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
 import { waitsForOthers } from '../waits.js';
 import { askAgain } from './assume.js';
 import { cancelTask } from './cancel.js';
 import { thaw } from './freezes.js';
+import { expireHand } from './hands.js';
 import { expirePin } from './pins.js';
 import { expirePlan } from './plans.js';
 import { expireRecovery } from './recovery.js';
@@ -36,8 +37,7 @@ function expireTask(state: State, task: TaskRecord, kind: string, now: number): 
   if (kind === 'lease' && task.leaseUntil !== undefined)
     return expireLease(state, task, task.leaseUntil, now);
   if (kind === 'hand' && task.phase === 'running' && task.leaseUntil !== undefined) {
-    if (task.leaseUntil <= now)
-      return [end(state, task, { kind: 'cancelled', code: 'CLAIM_EXPIRED' }, {}, true, now)];
+    if (task.leaseUntil <= now) return expireHand(state, task, now);
     deadlines.push({ at: task.leaseUntil, kind: 'hand', id: task.id });
   }
   if (kind === 'backoff' && task.phase === 'backoff' && (task.backoffUntil ?? 0) <= now)

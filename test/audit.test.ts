@@ -236,6 +236,37 @@ describe('audit', () => {
     expect(retried('AGENT_FAILED')).toEqual(['p/a and p/b held overlapping claims at the same time']);
   });
 
+  test('a task that was stopped on demand keeps its claims until it is over, and no longer', () => {
+    const found = (runs: number) =>
+      audit({
+        ...good(),
+        submitted: ['p/a', 'p/b'],
+        ledger: [],
+        packets: [
+          packet(
+            'p/a',
+            ['a'],
+            [
+              [1, 'run', 'CLAIMS_FREE'],
+              [2, 'retry', 'ASSUMPTION_BROKEN'],
+              [4, 'retry', 'ASSUMPTION_BROKEN', { duration: 0 }],
+              [9, 'cancel', 'CANCELLED_BY_REQUEST'],
+            ],
+          ),
+          packet(
+            'p/b',
+            ['a'],
+            [
+              [runs, 'run', 'CLAIMS_FREE'],
+              [8, 'cancel', 'CANCELLED_BY_REQUEST'],
+            ],
+          ),
+        ],
+      });
+    expect(found(3)).toEqual(['p/a and p/b held overlapping claims at the same time']);
+    expect(found(5)).toEqual([]);
+  });
+
   test('a task that ran before its upstream had ended, or though it was cancelled', () => {
     const early = doctored((input) => {
       named(input, 'p/r').after = [{ task: 'p/b' }];

@@ -944,11 +944,11 @@ const played = (list: Spec[], what: Op[]): Fleet => {
   return fleet;
 };
 
-/** What was decided of each task, holds left out: which of two holders is named first is no decision. */
+/** What was decided of each task, what waits left out: which of two holders is named first is no decision. */
 function decisionsOf(taken: Taken[]): Record<string, string[]> {
   const found: Record<string, string[]> = {};
   for (const { task, verdict, code, attempt, at } of taken) {
-    if (verdict === 'hold') continue;
+    if (verdict === 'hold' || code === 'EXTENSION_WAITS') continue;
     found[task] ??= [];
     found[task].push(`${at} ${verdict} ${code} #${attempt}`);
   }

@@ -66,10 +66,14 @@ const LOSES: ReadonlySet<string> = new Set([
 function holdings(packet: Packet): [number, number][] {
   const spans: [number, number][] = [];
   let from: number | undefined;
-  for (const { verdict, code, seq } of packet.decisions) {
+  let stop: string | undefined;
+  for (const { verdict, code, seq, evidence } of packet.decisions) {
     if (verdict === 'run') from ??= seq;
+    // Stopped on demand, and then over: its paths are free when the second is decided.
+    const stopped = verdict === 'retry' && evidence.duration !== undefined && stop === code;
+    if (verdict === 'retry') stop = evidence.duration === undefined ? code : undefined;
     const gaveUp = verdict === 'hold' && waitsForOthers(code);
-    if (from === undefined || !(LOSES.has(code) || gaveUp)) continue;
+    if (from === undefined || !(LOSES.has(code) || stopped || gaveUp)) continue;
     spans.push([from, seq]);
     from = undefined;
   }

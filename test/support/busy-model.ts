@@ -36,6 +36,8 @@ export class BusyWatch {
       const life = `${id} ${task.life}`;
       const first = !this.decided.has(life);
       this.decided.add(life);
+      // What has run, also under an earlier coordinator, had its claims.
+      const news = task.attempt === 1 && !task.fence;
       if (code === 'CLAIMS_BUSY') {
         if (!first) return `${id} waited already, and ended for ${evidence.holder} all the same`;
         const holder = state.tasks.get(evidence.holder ?? '');
@@ -44,11 +46,11 @@ export class BusyWatch {
         if (!holder.holds && !asks(holder) && !was?.holds && !was?.asks)
           return `${id} ended for ${holder.id}, which neither held nor asked`;
         if (!this.inTheWay(task, holder)) return `${id} ended for ${holder.id}, which is not in its way`;
-      } else if (first && verdict === 'hold' && FOR_CLAIMS.test(code)) {
+      } else if (first && news && verdict === 'hold' && FOR_CLAIMS.test(code)) {
         return `${id} waits (${code}) though it was to fail`;
-      } else if (first && task.attempt === 1 && (verdict === 'run' || !task.fence)) {
+      } else if (first && (news || (verdict === 'run' && task.attempt === 1))) {
         for (const other of state.tasks.values())
-          if (before.get(other.id)?.asks && asks(other) && this.clash(task, other))
+          if (other !== task && before.get(other.id)?.asks && asks(other) && this.clash(task, other))
             return `${id} is told ${verdict} (${code}) though ${other.id} asked for the same before it`;
       }
     }

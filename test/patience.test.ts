@@ -28,7 +28,7 @@ describe('a question is given', () => {
     [
       'seconds while a worker polls as it has for long',
       [poller(`1-5f2e@${here}`, 50), poller(`2@${here}`, 1)],
-      { gone: false, least: 3_000, most: 6_000 },
+      { gone: false, least: 6_000, most: 9_000 },
     ],
     [
       'the time of a take-over while a worker may be a new one',

@@ -23,7 +23,7 @@ const GONE_MS = 70_000;
 /** After a worker's sudden end the next one is asked only when ten seconds have passed. */
 const TAKE_OVER_MS = 12_000;
 /** On a busy machine an answer takes seconds. */
-const SETTLED_MS = 10_000;
+const SETTLED_MS = 8_000;
 /** For the case that the hint is wrong. */
 const IN_CASE_MS = 1_500;
 

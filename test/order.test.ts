@@ -133,6 +133,14 @@ describe('a reservation', () => {
     ]);
   });
 
+  test('lets those overtake that were there before the age was reached', () => {
+    const box = starving();
+    box.writes('s/a2', ['a']);
+    box.now += AGE;
+    lands(box, 's/a1');
+    expect([box.phase('s/a2'), box.phase('s/wide')]).toEqual(['running', 'held']);
+  });
+
   test('lets all others overtake, and is for one at a time', () => {
     const box = starving();
     box.writes('s/wide-too', ['a', 'c']);

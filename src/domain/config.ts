@@ -193,7 +193,7 @@ export const Config = z
       'How long an incomplete plan, or an unknown upstream, is waited for.',
     ),
     reserveAfter: Duration.prefault('1h').describe(
-      'From which age on the paths of the task that has waited longest are kept free for it; all others overtake it as long as they do not overlap these.',
+      'From which age on the task that has waited longest gets the next slot, and its paths are kept free for it from those that come later; others overtake it.',
     ),
     retry: Retry.prefault({}),
     breaker: Breaker.prefault({}).describe(

@@ -196,6 +196,7 @@ function judgeReservation(state: State, task: TaskRecord, now: number): Verdict 
   if (task.holds) return undefined;
   const reservation = reservationAt(state, now);
   if (!reservation || reservation.task === task) return undefined;
+  if (task.came < reservation.from) return undefined;
   const holder = reservation.task.id;
   const overlap = reservation.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
   const resource = overlap ? undefined : sharedUse(task.facts.uses, reservation.task.facts.uses);

@@ -1,6 +1,6 @@
-// Whom to run first among those that may: the longest chain of tasks behind it or the hottest contended path, whichever is
-// more (critical-path list scheduling, and the same for what a path still has to serve), then the higher priority, then who
-// has waited longer.
+// Whom to run first among those that may: the longer chain of tasks behind it and the hotter its contended paths, both
+// together (critical-path list scheduling, and the same for what a path still has to serve), then the higher priority, then
+// who has waited longer.
 //
 // What is known about a chain or a path changes with nearly every event, so the order of those that wait for a slot is
 // kept as it was when each was last looked at: a heap per kind of slot whose top is looked at anew when it is taken, and
@@ -15,7 +15,7 @@ const ALWAYS_EXACT = 32;
 
 /** Both in tasks: how many have to run one after the other until what waits behind this one is done. */
 export const scoreOf = (state: State, task: TaskRecord): number =>
-  Math.max(task.chain ?? 1, state.demand.heat(task.id));
+  (task.chain ?? 1) + state.demand.heat(task.id);
 
 export const rank = (state: State, task: TaskRecord): Place => placeOf(task, scoreOf(state, task));
 

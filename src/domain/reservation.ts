@@ -1,5 +1,7 @@
-// No task starves: the paths of the one that has waited longest are kept free for it once it is past an age, and it gets
-// the next slot. One at a time: whoever does not want its paths overtakes freely (as EASY backfill does for one job).
+// No task starves: once the one that has waited longest is past an age, it gets the next slot, and whoever comes from then
+// on no longer overtakes it on its paths. Those that were there before may: they are finitely many, and to keep a hot path
+// idle for a task of a thousand paths costs all of them. One at a time: whoever does not want its paths overtakes freely
+// (as EASY backfill does for one job).
 
 import type { ClaimIndex } from './claim-index.js';
 import type { ReasonCode } from './reasons.js';
@@ -24,12 +26,15 @@ export interface Reservation {
   task: TaskRecord;
   /** What is kept free for it. */
   claims: ClaimIndex;
+  /** From those that came then or later. */
+  from: number;
 }
 
 /** For whom paths are kept free at this moment: the oldest waiter, if that is past the age. */
 export function reservationAt(state: State, now: number): Reservation | undefined {
   const task = oldestWaiter(state);
-  if (!task?.waits || task.waits.since + state.rules.reserveAfter > now) return undefined;
+  const from = (task?.waits?.since ?? Number.POSITIVE_INFINITY) + state.rules.reserveAfter;
+  if (!task || from > now) return undefined;
   const { writes } = task.facts;
   if (
     state.reserved?.task !== task ||
@@ -38,9 +43,9 @@ export function reservationAt(state: State, now: number): Reservation | undefine
   ) {
     const claims = claimIndexOf(state.rules);
     claims.add(task.id, task.repository, patternsOf(state, task));
-    state.reserved = { task, claims, writes, repository: task.repository };
+    state.reserved = { task, claims, from, writes, repository: task.repository };
   }
-  return state.reserved;
+  return { ...state.reserved, from };
 }
 
 function oldestWaiter(state: State): TaskRecord | undefined {

@@ -36,6 +36,8 @@ export interface TaskRecord {
   repository: string;
   /** Order of arrival. */
   arrived: number;
+  /** When this coordinator first heard of it, in milliseconds. */
+  came: number;
   phase: Phase;
   /** When the phase began, in milliseconds. */
   since: number;
@@ -250,7 +252,7 @@ export interface State
   /** Held tasks that could run but for what others hold, the oldest first. */
   waiters: Heap<Place>;
   /** For whom paths are kept free, see reservation.ts. */
-  reserved?: { task: TaskRecord; claims: ClaimIndex; writes: string[]; repository: string };
+  reserved?: { task: TaskRecord; claims: ClaimIndex; from: number; writes: string[]; repository: string };
   /** What all live tasks claim. */
   demand: Demand;
   dependents: Map<string, Set<string>>;

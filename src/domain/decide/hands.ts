@@ -47,6 +47,7 @@ function arrive(state: State, report: HandReport, earlier: TaskRecord | undefine
     facts: { writes: report.writes, reads: [], after: [] },
     repository: report.repository ?? state.rules.defaultRepository,
     arrived: ++state.arrivals,
+    came: now,
     phase: 'held',
     since: now,
     attempt: 1,

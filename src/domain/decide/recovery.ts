@@ -97,6 +97,7 @@ export function onFound(state: State, event: Found, now: number): Taken[] {
       facts: { writes: [], reads: [], after: [] },
       repository: state.rules.defaultRepository,
       arrived: 0,
+      came: 0,
       phase: 'ended',
       since: now,
       attempt: 1,

@@ -68,6 +68,7 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
     facts,
     repository: repositoryOf(state.rules, facts),
     arrived: ++state.arrivals,
+    came: now,
     phase: 'held',
     since: now,
     attempt: report.attempt,

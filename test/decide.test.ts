@@ -1023,7 +1023,7 @@ describe('properties', () => {
             phase,
             holds,
             ...(fence && { fence }),
-            ...(outcome && { outcome }),
+            ...(outcome && { outcome: { kind: outcome.kind, code: outcome.code } }),
           });
       }),
       runs(FEW),

@@ -188,6 +188,16 @@ describe('a reservation', () => {
     expect(box.phase('s/other')).toBe('running');
   });
 
+  test('keeps no person off while its task is frozen', () => {
+    const box = starving();
+    box.now += AGE;
+    lands(box, 's/a1');
+    box.hand('hand/ann', ['a'], { wait: true });
+    expect(box.why('hand/ann')).toBe('PATH_RESERVED');
+    box.fleet({ text: 'release day' });
+    expect(box.phase('hand/ann')).toBe('running');
+  });
+
   test('refuses a person who would not wait', () => {
     const box = starving();
     box.now += AGE;

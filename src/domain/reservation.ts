@@ -4,6 +4,7 @@
 // (as EASY backfill does for one job).
 
 import type { ClaimIndex } from './claim-index.js';
+import { frozenBy } from './frozen.js';
 import type { ReasonCode } from './reasons.js';
 import { claimIndexOf, patternsOf, placeOf, type State, type TaskRecord } from './state.js';
 import { endReservation } from './transitions.js';
@@ -34,7 +35,7 @@ export interface Reservation {
 export function reservationAt(state: State, now: number): Reservation | undefined {
   const task = oldestWaiter(state);
   const from = (task?.waits?.since ?? Number.POSITIVE_INFINITY) + state.rules.reserveAfter;
-  if (!task || from > now) return undefined;
+  if (!task || from > now || isFrozen(state, task)) return undefined;
   const { writes } = task.facts;
   if (
     state.reserved?.task !== task ||
@@ -56,6 +57,16 @@ function oldestWaiter(state: State): TaskRecord | undefined {
     waiters.pop();
   }
   return undefined;
+}
+
+/** Nothing is kept free for one that would not be granted it; a freeze keeps no person off. */
+const isFrozen = (state: State, { kind, facts }: TaskRecord): boolean =>
+  kind === 'task' && frozenBy(state, facts.role) !== undefined;
+
+/** Something was frozen: if that was the one for whom paths are kept free, others may have them. */
+export function endFrozenReservation(state: State): void {
+  const oldest = oldestWaiter(state);
+  if (oldest && isFrozen(state, oldest)) endReservation(state, oldest);
 }
 
 /** It waits its turn from now on, or does so again: then it may be older than the one for whom paths were kept free. */

@@ -3,6 +3,7 @@
 
 import { type FleetWord, type FreezeReport, isOver, kept, wordKept } from '../freeze.js';
 import { frozenBy, frozenKey } from '../frozen.js';
+import { endFrozenReservation } from '../reservation.js';
 import type { RoleRecord, State } from '../state.js';
 import { landingOnHold, record, type Taken, wake } from '../transitions.js';
 
@@ -14,6 +15,7 @@ export function onFleetWord(state: State, word: FleetWord, now: number): Taken[]
   const { freeze } = state.fleetWord;
   if (freeze?.until !== undefined) state.deadlines.push({ at: freeze.until, kind: 'thaw', id: '' });
   wake(state, frozenKey(''));
+  endFrozenReservation(state);
   // Every writer keeps it, and hands over no landing meanwhile.
   for (const role of Object.keys(state.rules.roles)) state.due.orders.add(role);
   return known?.freeze && !freeze ? handOver(state, undefined, now) : [];
@@ -33,6 +35,7 @@ export function onRoleFreeze(
   const { frozen } = record;
   if (frozen?.until !== undefined) state.deadlines.push({ at: frozen.until, kind: 'thaw', id: role });
   if (frozen?.text !== before?.text || frozen?.by !== before?.by) wake(state, frozenKey(role));
+  endFrozenReservation(state);
   return before && !frozen ? handOver(state, role, now) : [];
 }
 

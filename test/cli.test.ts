@@ -712,8 +712,8 @@ describe.concurrent('a fleet', () => {
       task: { id: 'held/one', phase: 'running' },
       waiting: ['queue/two'],
     });
-    expect(claims.out).toMatch(/^HOLDER +STATE +SINCE +LEASE LEFT +FENCE +WAITING +PATHS AND RESOURCES\n/);
-    expect(claims.out).toMatch(/\nheld\/one +running +\d+s +\S.* +\d+\.\d+ +1 +held\n/);
+    expect(claims.out).toMatch(/^HOLDER +STATE +SINCE +LEASE LEFT +FENCE +WHO WAITS +PATHS AND RESOURCES\n/);
+    expect(claims.out).toMatch(/\nheld\/one +running +\d+s +\S.* +\d+\.\d+ +queue\/two +held\n/);
     expect(json<Overview>(lines).claims.find(({ holder }) => holder === 'held/one')).toMatchObject({
       paths: ['held'],
       waiting: ['queue/two'],
@@ -766,6 +766,24 @@ describe.concurrent('a fleet', () => {
     });
     expect(json(unknown)).toMatchObject({ exitCode: 3 });
     expect(strange).toMatchObject({ code: 3, err: expect.stringContaining('no task held/three') });
+    const [released, since, claimed, refused] = await Promise.all([
+      cli('claims', '--released'),
+      cli('claims', '--released', '--since', '1s'),
+      cli('claims', '--released', '--since', '1h', '--json'),
+      cli('claims', '--since', '1h'),
+    ]);
+    expect(released).toMatchObject({ code: 0, err: '' });
+    expect(released.out).toMatch(
+      /^HOLDER +OUTCOME +RELEASED +HELD FOR +FENCE +COMMIT +PATHS AND RESOURCES\nqueue\/two +landed +\d+s ago +\d+s +\d+\.\d+ +[0-9a-f]{12} +held\/a\nheld\/one +landed .* held\n/,
+    );
+    expect(since.code).toBe(0);
+    expect(json<{ released: unknown[] }>(claimed).released[0]).toMatchObject({
+      holder: 'queue/two',
+      code: 'LANDED',
+      commit: json<{ outcome: { commit: string } }>(document).outcome.commit,
+      paths: ['held/a'],
+    });
+    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('--released') });
     const all = await cli('status', '--all');
     expect(all.out).toMatch(/^TASK +STATE +REASON +HOLDER\n/);
     expect(all.out).toMatch(/\nqueue\/two +landed +LANDED\b/);

@@ -6,6 +6,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { taskWorkflowId } from '../src/domain/ids.js';
 import type { ClaimAnswer } from '../src/domain/own-claims.js';
 import { edit, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
 
@@ -152,5 +153,39 @@ describe('from outside', () => {
     writeFileSync(go, '');
     expect((await fleet.signalbox.wait(ids)).get('x/a')?.outcome?.kind).toBe('landed');
     expect((await cli(fleet, 'extend', 'c', '--task', 'x/a')).code).toBe(3);
+  });
+});
+
+describe('a task that is started again', () => {
+  it('has the paths that it was granted before, and those that it gave back', async () => {
+    const fleet = await start();
+    const prompt = (id: string, then: string) => {
+      const again = at(fleet, `${id}.again`);
+      return edit(
+        `${id}/more`,
+        'x',
+        `if ! test -e '${again}'; then signalbox extend ${id}/more || exit 8; signalbox release ${id}/b || exit 7; touch '${again}'; ${then}; fi; echo y > ${id}/b`,
+      );
+    };
+    const writes = (id: string) => [`${id}/a`, `${id}/b`];
+    const ids = await fleet.submit('x', [
+      { id: 'fails', prompt: prompt('fails', 'exit 9'), role, writes: writes('fails') },
+      { id: 'stays', prompt: prompt('stays', 'sleep 600'), role, writes: writes('stays') },
+    ]);
+    await fleet.signalbox.wait(['x/fails']);
+    await fleet.until('the agent', () => existsSync(at(fleet, 'stays.again')));
+    await fleet.signalbox.client.workflow.getHandle(taskWorkflowId(fleet.name, 'x/stays')).terminate();
+    for (const id of ids) await fleet.signalbox.retry(id);
+    const ended = await fleet.signalbox.wait(ids);
+    expect([...ended.values()].map(({ outcome }) => outcome)).toMatchObject([
+      { kind: 'landed' },
+      { kind: 'landed' },
+    ]);
+    expect((await fleet.packets('x/fails')).map((packet) => packet.writes)).toEqual([
+      ['fails/a', 'fails/more'],
+      ['fails/a', 'fails/b', 'fails/more'],
+    ]);
+    expect(fleet.file('stays/more')).toBe('x');
+    expect(await fleet.violations(ids)).toEqual([]);
   });
 });

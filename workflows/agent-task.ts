@@ -17,6 +17,7 @@ import {
   setCurrentDetails,
   setHandler,
   TimeoutFailure,
+  upsertMemo,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -24,7 +25,7 @@ import type { StartFrom } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import type { AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
-import { QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName } from '../src/domain/ids.js';
+import { CLAIMS_MEMO, QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName } from '../src/domain/ids.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -427,7 +428,15 @@ class TaskRun {
     const shown = [state, reason, holder].join(' ');
     if (shown !== this.shown) this.showInList(state, reason, holder);
     this.shown = shown;
+    this.keepClaims();
     setCurrentDetails(taskPage({ id: this.id, facts: this.facts, report, standing }));
+  }
+
+  /** Kept where a retry finds them, though this workflow is terminated. */
+  private keepClaims(): void {
+    const { writes } = this.claims;
+    const known = workflowInfo().memo?.[CLAIMS_MEMO] ?? this.submitted.writes;
+    if (JSON.stringify(writes) !== JSON.stringify(known)) upsertMemo({ [CLAIMS_MEMO]: writes });
   }
 
   private showInList(state: string, reason: string, holder: string): void {

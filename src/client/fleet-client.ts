@@ -18,6 +18,7 @@ import type { Config } from '../domain/config.js';
 import type { Picture } from '../domain/dry-run.js';
 import type { FreezeReport } from '../domain/freeze.js';
 import {
+  CLAIMS_MEMO,
   controlQueue,
   coordinatorId,
   QUERY,
@@ -295,7 +296,10 @@ export class FleetClient {
     }
   }
 
-  /** Starts a failed or cancelled task again, as it was submitted. Throws Refused for any other. */
+  /**
+   * Starts a failed or cancelled task again, as it was submitted, with the paths that it was granted and the upstreams
+   * that were found since. Throws Refused for any other.
+   */
   async retry(id: string): Promise<void> {
     await this.refuseRetry(id);
     const input = await this.inputOf(id);
@@ -317,9 +321,10 @@ export class FleetClient {
       throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
   }
 
-  /** What was submitted, with the upstreams that were found since: a retry must not forget a blocker. */
+  /** What was submitted, and what came to it since: a retry must not forget a blocker, nor a path that turned out to be needed. */
   private async inputOf(id: string): Promise<z.input<typeof TaskInput>> {
-    const history = await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).fetchHistory();
+    const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, id));
+    const [history, { memo }] = await Promise.all([workflow.fetchHistory(), workflow.describe()]);
     const events = history.events ?? [];
     const started = events[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
     const input = decoded<z.input<typeof TaskInput>>(started[0]);
@@ -335,7 +340,15 @@ export class FleetClient {
       .map(({ task, until }) => ({ task, ...(until ? { until } : {}) }))
       .filter((edge, i, all) => all.findIndex((other) => other.task === edge.task) === i)
       .filter((edge) => !known.includes(edge.task));
-    return { ...input, task: { ...input.task, after: [...(input.task.after ?? []), ...found] } };
+    const { after = [], writes = [] } = input.task;
+    // Paths that the task gave back are asked for again: it may have failed for want of them.
+    const claimed = (memo?.[CLAIMS_MEMO] as string[] | undefined) ?? [];
+    const task = {
+      ...input.task,
+      after: [...after, ...found],
+      writes: [...new Set([...writes, ...claimed])],
+    };
+    return { ...input, task };
   }
 
   /**

@@ -99,6 +99,9 @@ export const SEARCH = {
   holder: 'SignalboxHolder',
 } as const;
 
+/** Memo of a task's workflow: all that it claims, once that is other than what was submitted. A retry goes by it. */
+export const CLAIMS_MEMO = 'SignalboxClaims';
+
 const REFS = 'refs/signalbox';
 export const ledgerRef = (branch: string): string => `${REFS}/ledger/${branch}`;
 export const PACKETS_REF = `${REFS}/packets`;

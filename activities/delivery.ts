@@ -16,6 +16,7 @@ import {
 } from '../src/domain/ids.js';
 import type { Message, Orders, Outcome, Standing } from '../src/domain/messages.js';
 import { REASONS, type ReasonCode } from '../src/domain/reasons.js';
+import { type Legacy, legacyOf } from './forerunner.js';
 import type { Host } from './host.js';
 import type { Outbox } from './outbox.js';
 
@@ -52,6 +53,8 @@ export interface Surveyed {
   live: string[];
   /** There was a coordinator of this fleet before, which did not hand its state on. */
   before: boolean;
+  /** What those before left. */
+  legacy: Legacy;
 }
 
 /** How a task ended. */
@@ -127,7 +130,8 @@ export function deliveryActivities(
       const { count } = await client.workflow.count(
         `WorkflowId = "${coordinatorId(fleet)}" AND ExecutionStatus IN ("Terminated", "Failed", "Canceled", "TimedOut", "Completed")`,
       );
-      return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []), before: count > 0 };
+      const legacy = await legacyOf(client, fleet, activityInfo().workflowExecution?.runId ?? '');
+      return { live: ids.flatMap((id) => nameOf(fleet, id) ?? []), before: count > 0, legacy };
     },
 
     /**

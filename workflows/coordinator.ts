@@ -19,15 +19,17 @@ import {
   setCurrentDetails,
   setHandler,
   sleep,
+  upsertMemo,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
+import { openCircuits } from '../src/domain/circuits.js';
 import type { Rules } from '../src/domain/config.js';
 import { checksOf } from '../src/domain/decide/assume.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
 import { type Picture, pictureFor } from '../src/domain/dry-run.js';
 import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
-import { QUERY, SIGNAL } from '../src/domain/ids.js';
+import { CIRCUITS_MEMO, QUERY, SIGNAL } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 import { LEAST_GAP, Pace } from '../src/domain/pace.js';
 import { parsePattern } from '../src/domain/paths.js';
@@ -195,10 +197,11 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     fresh = false;
     if (now() >= surveyAt) {
       surveys += 1;
-      const { live, before } = await survey(state.epoch);
+      const { live, before, legacy } = await survey(state.epoch);
       const last = surveys > 1;
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
-      feed(state, [{ kind: 'surveyed', live, last, before }], numbered, now());
+      const { words, circuits } = legacy;
+      feed(state, [...words, { kind: 'surveyed', live, last, before, circuits }], numbered, now());
     }
     if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) {
       lazyAt = now() + LAZY_MS;
@@ -233,6 +236,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     // What is still under way when the coordinator continues as new is due there too.
     if (state.due.checks.size > 0 && !checking) void check();
     setCurrentDetails(details(state));
+    keepCircuits(state);
     const times = [nextDeadline(state) ?? Number.POSITIVE_INFINITY, surveyAt, lazyAt];
     if (state.due.lookups.size > 0) times.push(lookUpAt);
     alarm.setFor(Math.min(...times), now());
@@ -240,6 +244,13 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     alarm.rang = false;
     fresh = true;
   }
+}
+
+/** Kept where another coordinator finds them, should this one be ended. */
+function keepCircuits(state: State): void {
+  const circuits = openCircuits(state);
+  const known = workflowInfo().memo?.[CIRCUITS_MEMO] ?? [];
+  if (JSON.stringify(circuits) !== JSON.stringify(known)) upsertMemo({ [CIRCUITS_MEMO]: circuits });
 }
 
 /** Timers cost events: one that is early enough already is kept, and one that has become pointless may ring. */

@@ -47,6 +47,7 @@ import {
 import { type AskOptions, type DeskRequest, lastAnswer } from './desk.js';
 import { eachInParallel } from './parallel.js';
 import { type Patience, patienceWith } from './patience.js';
+import { decoded } from './payload.js';
 import { signalCoordinator, signalWriter } from './starts.js';
 
 /** A task as it is written in a file, before defaults are filled in. */
@@ -636,9 +637,6 @@ interface BlockRequest {
   on: string;
   until?: 'landed' | 'finished';
 }
-
-const decoded = <T>(payload: { data?: Uint8Array | null } | undefined): T | undefined =>
-  payload?.data ? (JSON.parse(Buffer.from(payload.data).toString('utf8')) as T) : undefined;
 
 /** No worker has registered them in this namespace yet: the task will say what they hold by itself. */
 const lacksSearchAttributes = (error: unknown): boolean =>

@@ -11,7 +11,7 @@
 
 import { formatDuration } from './durations.js';
 import { type Evidence, explain, type ReasonCode } from './reasons.js';
-import { type Circuit, kindOf, type State, type TaskRecord } from './state.js';
+import { type Circuit, kindOf, type OpenCircuit, type State, type TaskRecord } from './state.js';
 
 /** The failures that count. */
 const COUNTED: ReadonlySet<ReasonCode> = new Set(['AGENT_FAILED', 'AGENT_TIMED_OUT', 'WORKSTATION_FAILED']);
@@ -24,7 +24,8 @@ function circuitsOf(state: State, task: TaskRecord): string[] {
   return [...(role ? [`role:${role}`] : []), ...(agent === undefined ? [] : [`agent:${agent}`])];
 }
 
-export interface OpenCircuit {
+/** What a task is told that waits for a circuit. */
+export interface CircuitHold {
   key: string;
   evidence: Evidence;
   /** When time alone brings the task back; not while a trial is under way. */
@@ -32,7 +33,7 @@ export interface OpenCircuit {
 }
 
 /** The open circuit that keeps a task from running now; undefined when none does, be it that it would be the trial. */
-export function openCircuit(state: State, task: TaskRecord, now: number): OpenCircuit | undefined {
+export function openCircuit(state: State, task: TaskRecord, now: number): CircuitHold | undefined {
   for (const key of circuitsOf(state, task)) {
     const open = state.circuits.get(key)?.open;
     if (!open || (now >= open.until && open.trial === undefined)) continue;
@@ -46,6 +47,23 @@ const partsOf = (key: string): Pick<Evidence, 'role' | 'agent'> => {
   const name = key.slice(key.indexOf(':') + 1);
   return key.startsWith('role:') ? { role: name } : { agent: name };
 };
+
+/** For a coordinator that has to begin without state. Who is tried at the moment is not said: it will be another one. */
+export const openCircuits = ({ circuits }: Pick<State, 'circuits'>): [string, OpenCircuit][] =>
+  [...circuits].flatMap(([key, { open }]): [string, OpenCircuit][] => {
+    if (!open) return [];
+    const { since, until, why } = open;
+    return [[key, { since, until, why }]];
+  });
+
+/** Circuits that an earlier coordinator had open, of roles and kinds that there still are. */
+export function inheritCircuits(state: State, circuits: readonly [string, OpenCircuit][]): void {
+  for (const [key, open] of circuits) {
+    const { role, agent = '' } = partsOf(key);
+    const exists = role === undefined ? agent in state.rules.agents : role in state.rules.roles;
+    if (exists && !state.circuits.has(key)) state.circuits.set(key, { failures: [], open: { ...open } });
+  }
+}
 
 /** A task that is granted past an open circuit is its trial. */
 export function beginTrials(state: State, task: TaskRecord): void {

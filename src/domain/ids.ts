@@ -101,6 +101,8 @@ export const SEARCH = {
 
 /** Memo of a task's workflow: all that it claims, once that is other than what was submitted. A retry goes by it. */
 export const CLAIMS_MEMO = 'SignalboxClaims';
+/** Memo of a coordinator's workflow: the circuits that are open, once there were any. Another coordinator goes by it. */
+export const CIRCUITS_MEMO = 'SignalboxCircuits';
 
 const REFS = 'refs/signalbox';
 export const ledgerRef = (branch: string): string => `${REFS}/ledger/${branch}`;

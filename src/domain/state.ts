@@ -149,13 +149,14 @@ export interface KnownIssue {
 export interface Circuit {
   /** While it is closed: failures that the window still holds, oldest first. */
   failures: { at: number; spawn: boolean }[];
-  open?: {
-    since: number;
-    /** When it is half-open. */
-    until: number;
-    why: string;
-    trial?: string;
-  };
+  open?: OpenCircuit & { trial?: string };
+}
+
+export interface OpenCircuit {
+  since: number;
+  /** When it is half-open. */
+  until: number;
+  why: string;
 }
 
 export interface Recovery {

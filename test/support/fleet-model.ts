@@ -14,6 +14,7 @@
 import fc from 'fast-check';
 import type { Assumption, Finding, OnBroken } from '../../src/domain/assumptions.js';
 import type { AuditInput } from '../../src/domain/audit.js';
+import { openCircuits } from '../../src/domain/circuits.js';
 import type { Rules } from '../../src/domain/config.js';
 import { checksOf } from '../../src/domain/decide/assume.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
@@ -35,6 +36,7 @@ import type {
   Edge,
   Extend,
   FailureCode,
+  IssueReport,
   LandingOrder,
   LandingResult,
   Orders,
@@ -50,6 +52,7 @@ import type { Use } from '../../src/domain/resources.js';
 import {
   carry,
   freshState,
+  type OpenCircuit,
   restore,
   runningOfKind,
   type State,
@@ -394,6 +397,13 @@ export class Fleet {
   private readonly asked = new Set<string>();
   private readonly busy = new BusyWatch(clashing);
   private readonly looked = new Map<string, { version: number; findings: Finding[] }>();
+  /** The newest word on each issue that reached any coordinator: it stands in a history. */
+  private readonly said = new Map<string, IssueReport>();
+  /** Open circuits, in the memo of the coordinator that knew them. */
+  private memo: [string, OpenCircuit][] = [];
+  private readonly openUntil = new Map<string, number>();
+  /** The present coordinator has not read yet what the one before it left. */
+  private unread = false;
 
   constructor(private readonly specs: Spec[]) {
     this.state = freshState(this.rules, this.now);
@@ -641,7 +651,17 @@ export class Fleet {
     }
   }
 
+  /** What the real one reads before any time passes for it, though messages may come first. */
+  private readLegacy(): void {
+    if (!this.unread) return;
+    this.unread = false;
+    const words = [...this.said.values()].sort((a, b) => a.number - b.number);
+    for (const word of words) this.tell(word);
+    this.tell({ kind: 'surveyed', live: [], last: false, before: true, circuits: this.memo });
+  }
+
   private survey(): void {
+    this.readLegacy();
     const known = [...this.live(), ...this.openHands()].map(({ id }) => id);
     for (const id of known) this.network.push({ to: 'anyone', id, epoch: this.state.epoch });
     const live = [...known, ...Object.keys(this.rules.roles).map((role) => `writer:${role}`)];
@@ -663,6 +683,7 @@ export class Fleet {
   private restart(): void {
     this.now += 1;
     this.line += 1;
+    this.unread = true;
     this.busy.forget();
     this.grantedHere.clear();
     this.state = freshState(this.rules, this.now);
@@ -721,6 +742,10 @@ export class Fleet {
     const wrong = this.busy.problem(before, this.state, taken);
     if (wrong) throw new Broken(wrong);
     this.hearOf(event);
+    if (event.kind === 'issue' && event.number > (this.said.get(event.key)?.number ?? 0))
+      this.said.set(event.key, event);
+    if (!this.unread) this.memo = openCircuits(this.state);
+    for (const [key, { until }] of this.memo) this.openUntil.set(key, until);
     for (const { code, task, verdict } of taken) {
       const fence = this.state.tasks.get(task)?.fence;
       if (verdict === 'retry' && (code === 'CLAIM_EXPIRED' || code === 'CLAIM_LOST') && fence)
@@ -1207,6 +1232,7 @@ export class Fleet {
         continue;
       }
       if (++ticks > 2_000) throw new Broken('deadlines never end');
+      this.readLegacy();
       this.tell({ kind: 'tick' });
     }
   }
@@ -1239,6 +1265,7 @@ export class Fleet {
     this.checkExclusion();
     this.checkIndexes();
     this.checkExtensions();
+    this.checkIssues();
     this.checkNothingForgotten();
   }
 
@@ -1285,6 +1312,8 @@ export class Fleet {
   private checkTrials(record: TaskRecord): void {
     const { role, agent = this.state.rules.defaultAgent } = record.facts;
     for (const key of [`role:${role}`, `agent:${agent}`]) {
+      if (this.now < (this.openUntil.get(key) ?? 0))
+        throw new Broken(`${record.id} was granted though circuit ${key} was open before`);
       const open = this.state.circuits.get(key)?.open;
       if (!open) continue;
       if (this.now < open.until) throw new Broken(`${record.id} was granted though circuit ${key} is open`);
@@ -1321,6 +1350,18 @@ export class Fleet {
       const upstream = this.state.tasks.get(edge.task)?.outcome?.kind;
       if (edge.added && upstream !== 'landed' && upstream !== 'finished')
         throw new Broken(`${order.id} was handed over though ${edge.task} is ${upstream ?? 'not over'}`);
+    }
+  }
+
+  /** Whatever coordinator heard that an issue was closed: no task of it goes on. */
+  private checkIssues(): void {
+    if (this.unread) return;
+    for (const { id, kind, phase, stop, facts } of this.state.tasks.values()) {
+      const word = kind === 'task' && facts.issue !== undefined ? this.said.get(facts.issue) : undefined;
+      if (!word || phase === 'ended' || phase === 'held' || stop?.verdict === 'cancel') continue;
+      if (id.includes('~')) continue;
+      if (this.state.rules.issues[word.state] === 'cancel')
+        throw new Broken(`${id} is ${phase} though its issue ${word.key} is ${word.state}`);
     }
   }
 

@@ -22,6 +22,7 @@ import {
   wake,
 } from '../transitions.js';
 import { askFor, needsLook } from './assume.js';
+import { heedKnown } from './issues.js';
 import { fail } from './retry.js';
 
 /** Brings the record in line with what the task says of itself. */
@@ -63,7 +64,8 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
   if (task.facts.assumes?.some(needsLook)) askFor(state, task);
   task.leaseUntil = now + leaseOf(state, task);
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
-  return report.at === 'stopped' ? stopped(state, task, report, now) : [];
+  const taken = report.at === 'stopped' ? stopped(state, task, report, now) : [];
+  return [...taken, ...heedKnown(state, task, now)];
 }
 
 /** Who holds by now what the task says it holds. */

@@ -2,7 +2,7 @@
 // latest states are kept, for tasks that come later.
 
 import type { IssueReport } from '../messages.js';
-import type { State } from '../state.js';
+import type { State, TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heed } from './assume.js';
 import { cancelTask } from './cancel.js';
@@ -21,6 +21,20 @@ export function onIssue(state: State, report: IssueReport, now: number): Taken[]
   return heedIssue(state, key, report.state, now);
 }
 
+/** What was said of its issues before the coordinator heard of the task, which an earlier one had granted. */
+export function heedKnown(state: State, task: TaskRecord, now: number): Taken[] {
+  const { issue } = task.facts;
+  const known = issue === undefined ? undefined : state.issues.get(issue);
+  if (issue !== undefined && known && state.rules.issues[known.state] === 'cancel')
+    return cancelTask(state, task, closed(issue, known.state), now);
+  return heed(state, task, now);
+}
+
+const closed = (issue: string, state: string) => ({
+  code: 'ISSUE_CLOSED' as const,
+  evidence: { issue, state },
+});
+
 export function heedIssue(state: State, key: string, issueState: string, now: number): Taken[] {
   wake(state, `issue:${key}`);
   const rule = state.rules.issues[issueState] ?? 'go';
@@ -29,13 +43,7 @@ export function heedIssue(state: State, key: string, issueState: string, now: nu
     if (!task) return [];
     if (task.phase === 'held') state.ready.add(id);
     if (task.facts.issue !== key) return heed(state, task, now);
-    if (rule === 'cancel')
-      return cancelTask(
-        state,
-        task,
-        { code: 'ISSUE_CLOSED', evidence: { issue: key, state: issueState } },
-        now,
-      );
+    if (rule === 'cancel') return cancelTask(state, task, closed(key, issueState), now);
     // A landing that waits for its issue goes on; one not yet handed over is held back by takeOrders.
     if (task.phase === 'landing' && task.facts.role) state.due.orders.add(task.facts.role);
     return heed(state, task, now);

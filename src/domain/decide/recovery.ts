@@ -1,8 +1,9 @@
 // A coordinator that starts without state: nothing is granted until all that is alive has been heard of or its time is
 // over. What had ended before is looked up in Temporal, and in the change packets.
 
+import { inheritCircuits } from '../circuits.js';
 import type { Outcome } from '../messages.js';
-import { indexTask, type State } from '../state.js';
+import { indexTask, type OpenCircuit, type State } from '../state.js';
 import { type Taken, wake, wakeDependents } from '../transitions.js';
 import { completePlan } from './plans.js';
 
@@ -13,6 +14,8 @@ export interface Survey {
   last: boolean;
   /** There was a coordinator before this one, whose state is lost. */
   before?: boolean;
+  /** Circuits that were open there. */
+  circuits?: [string, OpenCircuit][];
 }
 
 /** Looked up in Temporal and in the change packets: outcomes of tasks and how many tasks of a plan were ever started. */
@@ -22,10 +25,15 @@ export interface Found {
   plans: { plan: string; count: number }[];
 }
 
-export function onSurvey(state: State, { live, last, before = false }: Survey, now: number): Taken[] {
+export function onSurvey(
+  state: State,
+  { live, last, before = false, circuits = [] }: Survey,
+  now: number,
+): Taken[] {
   const { recovery } = state;
   if (!recovery) return [];
   if (before) state.blindUntil ??= now;
+  inheritCircuits(state, circuits);
   const heardOf = (name: string) =>
     name.startsWith('writer:') ? state.roles.has(name.slice('writer:'.length)) : state.tasks.has(name);
   recovery.awaiting = [...new Set([...recovery.awaiting, ...live])].filter((name) => !heardOf(name));

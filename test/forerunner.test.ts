@@ -1,0 +1,132 @@
+// What a coordinator that starts without state learns of the one before it: what people said of issues and of the whole
+// fleet, and the circuits that were open; then on a real server. Properties over random events are in decide.test.ts.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { openCircuits } from '../src/domain/circuits.js';
+import { coordinatorId } from '../src/domain/ids.js';
+import { Box } from './support/box.js';
+import { edit, replayedFleets, type TestFleet } from './support/fleet.js';
+
+const FENCE = { epoch: 7, number: 1 };
+const recovering = () => new Box({}, true);
+const surveyed = (box: Box, live: string[] = []) => box.tell({ kind: 'surveyed', live, last: true });
+
+describe('what was said of an issue to an earlier coordinator', () => {
+  test('ends a running task of it, whichever of the two is heard first', () => {
+    const early = recovering();
+    early.issue('I-1', 'closed');
+    early.writes('s/a', ['a'], { issue: 'I-1' }, { at: 'running', fence: FENCE });
+    const late = recovering();
+    late.writes('s/a', ['a'], { issue: 'I-1' }, { at: 'running', fence: FENCE });
+    late.issue('I-1', 'closed');
+    for (const box of [early, late]) {
+      expect([box.phase('s/a'), box.record('s/a').stop?.code]).toEqual(['stopping', 'ISSUE_CLOSED']);
+      box.fails('s/a', 'CANCELLED_BY_REQUEST');
+      expect(box.why('s/a')).toBe('ISSUE_CLOSED');
+    }
+  });
+
+  test('withdraws a landing that may have been handed over', () => {
+    const box = recovering();
+    box.issue('I-1', 'closed');
+    const result = { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' } as const;
+    box.writes('s/a', ['a'], { issue: 'I-1' }, { at: 'stopped', fence: FENCE, result });
+    surveyed(box);
+    expect(box.orders().landings).toMatchObject([{ task: 's/a', withdraw: true }]);
+  });
+
+  test('breaks what a running task assumes of it', () => {
+    const box = recovering();
+    box.issue('I-2', 'closed');
+    const assumes = [{ kind: 'issue' as const, key: 'I-2', state: 'open' }];
+    box.writes('s/a', ['a'], { assumes, onBroken: 'cancel' }, { at: 'running', fence: FENCE });
+    expect([box.phase('s/a'), box.record('s/a').stop?.code]).toEqual(['stopping', 'ASSUMPTION_BROKEN']);
+  });
+
+  test('lets a task go on whose issue is open', () => {
+    const box = recovering();
+    box.issue('I-1', 'open');
+    box.writes('s/a', ['a'], { issue: 'I-1' }, { at: 'running', fence: FENCE });
+    expect(box.phase('s/a')).toBe('running');
+  });
+});
+
+test('circuits that were open stay open until their cool-down is over, but for roles and kinds that are no more', () => {
+  const box = recovering();
+  const open = { since: box.now - 1_000, until: box.now + 4_000, why: 'as before' };
+  box.tell({
+    kind: 'surveyed',
+    live: [],
+    last: true,
+    before: true,
+    circuits: ['role:dev', 'agent:big', 'role:gone', 'agent:gone'].map((key) => [key, open]),
+  });
+  expect(openCircuits(box.state).map(([key]) => key)).toEqual(['role:dev', 'agent:big']);
+  box.writes('s/a', ['a']);
+  box.reads('s/b', { agent: 'big' });
+  box.reads('s/c');
+  expect(['s/a', 's/b', 's/c'].map(box.phase)).toEqual(['held', 'held', 'running']);
+  expect(box.sentence('s/a')).toContain('as before');
+  box.pass(4_000);
+  expect(['s/a', 's/b'].map(box.phase)).toEqual(['running', 'running']);
+});
+
+describe('on a server', () => {
+  const start = replayedFleets(1);
+
+  async function terminateCoordinator(fleet: TestFleet): Promise<void> {
+    const { epoch } = await fleet.signalbox.overview();
+    await fleet.signalbox.client.workflow.getHandle(coordinatorId(fleet.name)).terminate('a test');
+    await fleet.until('another coordinator', async () => {
+      const overview = await fleet.signalbox.overview().catch(() => undefined);
+      return overview !== undefined && overview.epoch > epoch && !overview.recovering;
+    });
+  }
+
+  test('a run does not go on after its issue was closed, though the coordinator was terminated right after that', async () => {
+    const fleet = await start({ config: { issues: { closed: 'cancel' } } });
+    const { signalbox, dir } = fleet;
+    const task = {
+      prompt: edit('a', 'x', `touch '${join(dir, 'runs')}'; sleep 600`),
+      role: 'main',
+      writes: ['a'],
+      issue: 'I-1',
+    };
+    await fleet.submit('p', [{ id: 'a', ...task }]);
+    await fleet.until('the agent', () => existsSync(join(dir, 'runs')));
+    await signalbox.issue('I-1', 'closed', '4');
+    await terminateCoordinator(fleet);
+    expect((await signalbox.wait(['p/a'])).get('p/a')?.outcome?.kind).toBe('cancelled');
+    // The next one learns it from the one before the one before it.
+    await terminateCoordinator(fleet);
+    await fleet.submit('q', [{ id: 'a', ...task }]);
+    expect((await signalbox.wait(['q/a'])).get('q/a')?.outcome).toMatchObject({
+      kind: 'cancelled',
+      code: 'ISSUE_CLOSED',
+    });
+  });
+
+  test('an open circuit stays open, and a fleet without roles frozen', async () => {
+    const fleet = await start({
+      config: { roles: {}, breaker: { failures: 2, window: '5m', coolDown: '10m' } },
+    });
+    const { signalbox } = fleet;
+    await fleet.run('p', [
+      { id: 'a', prompt: 'exit 1' },
+      { id: 'b', prompt: 'exit 1' },
+    ]);
+    await signalbox.freeze({ reason: 'release day', by: 'ann', for: '2h' });
+    const before = await signalbox.overview();
+    expect(before.circuits).toMatchObject([{ of: 'agent:sh', state: 'open' }]);
+    await terminateCoordinator(fleet);
+    const after = await signalbox.overview();
+    expect(after.circuits).toMatchObject([{ of: 'agent:sh', state: 'open', why: before.circuits[0]?.why }]);
+    expect(after.frozen).toMatchObject({ text: 'release day', by: 'ann', duration: 7_200_000 });
+    expect(after.frozen?.left).toBeLessThan(7_200_000);
+    await signalbox.resume({ by: 'ann' });
+    await terminateCoordinator(fleet);
+    expect((await signalbox.overview()).frozen).toBeUndefined();
+  });
+});

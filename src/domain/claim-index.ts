@@ -7,23 +7,39 @@ import { nameTokens, type Token } from './component.js';
 import { ComponentTrie } from './component-trie.js';
 import { type Key, keysOf, type Pattern } from './paths.js';
 
+interface Held {
+  holder: string;
+  pattern: Pattern;
+}
+
 class Node {
-  readonly names = new Children();
-  /** Made when first needed: few places have any. */
+  /** Made when first needed: most claims are files, and few have wildcards. */
+  names: Children | undefined;
   wild: Children | undefined;
-  /** Patterns that end here, by holder. */
-  readonly here = new Map<string, Pattern[]>();
+  /** Claims that end here, seldom more than one. */
+  here: Held[] = [];
 
   constructor(readonly key: Key) {}
 
   get empty(): boolean {
-    return this.here.size === 0 && this.names.size === 0 && (this.wild?.size ?? 0) === 0;
+    return this.here.length === 0 && !this.names?.size && !this.wild?.size;
   }
 
-  children(key: Key): Children {
-    if (typeof key === 'string') return this.names;
-    this.wild ??= new Children();
-    return this.wild;
+  child(key: Key): Node | undefined {
+    return (typeof key === 'string' ? this.names : this.wild)?.get(key);
+  }
+
+  obtain(key: Key): Node {
+    if (typeof key !== 'string') {
+      this.wild ??= new Children();
+      return this.wild.obtain(key);
+    }
+    this.names ??= new Children();
+    return this.names.obtain(key);
+  }
+
+  delete(key: Key): void {
+    (typeof key === 'string' ? this.names : this.wild)?.delete(key);
   }
 }
 
@@ -112,10 +128,8 @@ export class ClaimIndex {
         node = new Node('');
         this.roots.set(place, node);
       }
-      for (const key of this.keys(place, pattern)) node = node.children(key).obtain(key);
-      const kept = node.here.get(holder);
-      if (kept) kept.push(pattern);
-      else node.here.set(holder, [pattern]);
+      for (const key of this.keys(place, pattern)) node = node.obtain(key);
+      node.here.push({ holder, pattern });
     }
   }
 
@@ -135,10 +149,11 @@ export class ClaimIndex {
       const found = root && search(root, this.keys(place, ours), 0, holder);
       if (!found) continue;
       // Named by both or by none, or two claims of one repository would look as if they lay in two.
-      const named = ours.repository !== undefined || found.theirs.repository !== undefined;
+      const theirs = found.pattern;
+      const named = ours.repository !== undefined || theirs.repository !== undefined;
       const text = (pattern: Pattern) =>
         named && pattern.repository === undefined ? `${place}:${pattern.text}` : pattern.text;
-      return { holder: found.holder, theirs: text(found.theirs), ours: text(ours) };
+      return { holder: found.holder, theirs: text(theirs), ours: text(ours) };
     }
     return undefined;
   }
@@ -148,40 +163,46 @@ export class ClaimIndex {
   }
 }
 
-/** Removes the holder's patterns at the path and drops nodes that became empty. */
+/** Removes the holder's claims at the path and drops nodes that became empty. */
 function prune(node: Node, keys: readonly Key[], depth: number, holder: string): void {
   const key = keys[depth];
   if (key === undefined) {
-    node.here.delete(holder);
+    node.here = node.here.filter((held) => held.holder !== holder);
     return;
   }
-  const children = node.children(key);
-  const child = children.get(key);
+  const child = node.child(key);
   if (!child) return;
   prune(child, keys, depth + 1, holder);
-  if (child.empty) children.delete(key);
+  if (child.empty) node.delete(key);
 }
 
-type Found = { holder: string; theirs: Pattern } | undefined;
-
-function search(node: Node, keys: readonly Key[], depth: number, self: string): Found {
-  for (const [holder, [theirs]] of node.here) if (holder !== self && theirs) return { holder, theirs };
+function search(node: Node, keys: readonly Key[], depth: number, self: string): Held | undefined {
+  for (const held of node.here) if (held.holder !== self) return held;
   const key = keys[depth];
   const { names, wild } = node;
-  const among = (children: Iterable<Node>): Found => {
-    for (const child of children) {
-      const found = search(child, keys, depth + 1, self);
-      if (found) return found;
-    }
-    return undefined;
-  };
   // At the request's end everything below overlaps it.
-  if (key === undefined) return among(names.all()) ?? (wild && among(wild.all()));
-  const named = typeof key === 'string' ? names.get(key) : undefined;
-  const found = named ? search(named, keys, depth + 1, self) : undefined;
+  if (key === undefined)
+    return (
+      (names && searchAll(names.all(), keys, depth, self)) ??
+      (wild && searchAll(wild.all(), keys, depth, self))
+    );
+  const named = typeof key === 'string' ? names?.get(key) : undefined;
   return (
-    found ??
-    (typeof key === 'string' ? undefined : among(names.meeting(key))) ??
-    (wild && among(wild.meeting(tokensOf(key))))
+    (named && search(named, keys, depth + 1, self)) ??
+    (names && typeof key !== 'string' ? searchAll(names.meeting(key), keys, depth, self) : undefined) ??
+    (wild && searchAll(wild.meeting(tokensOf(key)), keys, depth, self))
   );
+}
+
+function searchAll(
+  children: Iterable<Node>,
+  keys: readonly Key[],
+  depth: number,
+  self: string,
+): Held | undefined {
+  for (const child of children) {
+    const found = search(child, keys, depth + 1, self);
+    if (found) return found;
+  }
+  return undefined;
 }

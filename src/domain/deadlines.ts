@@ -1,5 +1,5 @@
-// What happens when time has passed, the earliest first. Entries are never removed: whoever takes one checks that it
-// still holds.
+// What happens when time has passed, the earliest first. Whoever takes an entry checks that it still holds; those that
+// cannot any more are swept out now and then, before they are most of all.
 
 import { Heap } from './heap.js';
 
@@ -22,7 +22,11 @@ export interface Deadline {
   id: string;
 }
 
+/** So few are never swept. */
+const FEW = 1_000;
+
 export class Deadlines {
+  private sweepAt = FEW;
   private readonly heap = new Heap<Deadline>((a, b) => a.at < b.at);
 
   get next(): number | undefined {
@@ -37,5 +41,12 @@ export class Deadlines {
   take(now: number): Deadline | undefined {
     const { first } = this.heap;
     return first && first.at <= now ? this.heap.pop() : undefined;
+  }
+
+  /** Drops those that cannot hold any more, once there are twice as many as were left the last time. */
+  sweep(mayHold: (deadline: Deadline) => boolean): void {
+    if (this.heap.size < this.sweepAt) return;
+    this.heap.keep(mayHold);
+    this.sweepAt = Math.max(FEW, 2 * this.heap.size);
   }
 }

@@ -28,7 +28,8 @@ export type Event =
   | { kind: 'tick' };
 
 export function decide(state: State, event: Event, now: number): Taken[] {
-  const taken = [...expire(state, now), ...apply(state, event, now)];
+  const taken = expire(state, now);
+  taken.push(...apply(state, event, now));
   do taken.push(...settleExtensions(state, now), ...settle(state, now));
   while (state.toExtend.size > 0);
   forgetEnded(state);

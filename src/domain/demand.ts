@@ -5,13 +5,14 @@
 import { keysOf, type Pattern } from './paths.js';
 
 class Node {
-  readonly children = new Map<string, Node>();
+  /** Made when first needed: most claims are files. */
+  private children: Map<string, Node> | undefined;
   /** Claims that end here. */
   here = 0;
   /** The most claims on one way from a child of this node downwards. */
   below = 0;
   /** How many children have so many claims on their way downwards. */
-  private readonly tally = new Map<number, number>();
+  private tally: Map<number, number> | undefined;
 
   constructor(
     readonly parent: Node | undefined,
@@ -19,6 +20,7 @@ class Node {
   ) {}
 
   child(name: string): Node {
+    this.children ??= new Map();
     let child = this.children.get(name);
     if (!child) {
       child = new Node(this, name);
@@ -33,7 +35,7 @@ class Node {
   }
 
   private get empty(): boolean {
-    return this.here === 0 && this.children.size === 0;
+    return this.here === 0 && !this.children?.size;
   }
 
   /** One claim more or less ends here. Every number on the way up moves by one or not at all; empty nodes go. */
@@ -45,7 +47,7 @@ class Node {
       const { parent } = node;
       const parentBefore = parent.down;
       parent.retally(before, node.down);
-      if (node.empty) parent.children.delete(node.name);
+      if (node.empty) parent.children?.delete(node.name);
       before = parentBefore;
       node = parent;
     }
@@ -54,6 +56,7 @@ class Node {
   /** The number of a child has moved by one at most. */
   private retally(before: number, after: number): void {
     if (before === after) return;
+    this.tally ??= new Map();
     const { tally } = this;
     const left = (tally.get(before) ?? 1) - 1;
     if (left > 0) tally.set(before, left);

@@ -1,4 +1,4 @@
-// A binary heap. Entries are never removed from its middle: whoever takes one checks that it still holds.
+// A binary heap. Nobody takes one entry out of its middle: whoever takes the first checks that it still holds.
 
 export class Heap<T> {
   private readonly entries: T[] = [];
@@ -37,6 +37,13 @@ export class Heap<T> {
 
   clear(): void {
     this.entries.length = 0;
+  }
+
+  /** Drops all others. */
+  keep(wanted: (entry: T) => boolean): void {
+    const kept = this.entries.filter(wanted);
+    this.clear();
+    for (const entry of kept) this.push(entry);
   }
 
   private sink(entry: T): void {

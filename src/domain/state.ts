@@ -2,6 +2,7 @@
 // continue-as-new. Everything an index holds can be rebuilt from the records.
 
 import type { Finding } from './assumptions.js';
+import type { FirstRunning } from './beside.js';
 import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
@@ -21,6 +22,7 @@ import { ResourceIndex } from './resources.js';
  */
 export type Phase = 'held' | 'running' | 'stopping' | 'backoff' | 'landing' | 'ended';
 
+/** What comes and goes is set to undefined, never deleted: an object that something was deleted from is slow from then on. */
 export interface TaskRecord {
   id: string;
   kind: 'task' | 'hand';
@@ -47,44 +49,48 @@ export interface TaskRecord {
   fence?: Fence;
   /** True from the grant to the release: the claims are in the index. */
   holds: boolean;
-  leaseUntil?: number;
-  restUntil?: number;
+  leaseUntil?: number | undefined;
+  restUntil?: number | undefined;
   /** While no agent runs under its claims: how long they are kept, see decide/pins.ts. */
-  pinnedUntil?: number;
+  pinnedUntil?: number | undefined;
   /** Agents of its attempts that were not seen to end, and until when each of them may live. */
-  unseen?: { fence: Fence; until: number }[];
+  unseen?: { fence: Fence; until: number }[] | undefined;
   /** The grant whose agent its worker has seen to end, though its workflow has not said so. */
   seenDead?: Fence;
-  backoffUntil?: number;
+  backoffUntil?: number | undefined;
   /** In phase held: what it waits for, since when, and its turn among those that wait for the same. */
-  hold?: {
-    code: ReasonCode;
-    evidence: Evidence;
-    on: string;
-    since: number;
-    turn: number;
-    /** When time alone brings it back, in milliseconds. */
-    until?: number;
-    /** In line for a slot: what it was ranked by when it was last looked at. */
-    score?: number;
-  };
+  hold?:
+    | {
+        code: ReasonCode;
+        evidence: Evidence;
+        on: string;
+        since: number;
+        turn: number;
+        /** When time alone brings it back, in milliseconds. */
+        until?: number;
+        /** In line for a slot: what it was ranked by when it was last looked at. */
+        score?: number;
+      }
+    | undefined;
   /** With ifBusy: what it claims was free when it first asked for it, so it waits like any other from then on. */
   wasFree?: true;
   /** Since when it could run but for what others hold, and its turn among all such. Kept until it runs. */
-  waits?: { since: number; turn: number };
+  waits?: { since: number; turn: number } | undefined;
   /** The longest chain of tasks known to wait for it, itself included; 1 when left out. */
   chain?: number;
   /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
-  stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence };
-  result?: Extract<AttemptResult, { kind: 'commits' }>;
+  stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence } | undefined;
+  result?: Extract<AttemptResult, { kind: 'commits' }> | undefined;
   /** In phase running: the extension of its claims that it asks for, and what it was told. */
-  extension?: Extend & {
-    answer: 'waiting' | 'granted' | 'refused' | 'retry';
-    code?: ReasonCode;
-    evidence?: Evidence;
-    /** What it waits for: a watcher key. */
-    on?: string;
-  };
+  extension?:
+    | (Extend & {
+        answer: 'waiting' | 'granted' | 'refused' | 'retry';
+        code?: ReasonCode;
+        evidence?: Evidence;
+        /** What it waits for: a watcher key. */
+        on?: string;
+      })
+    | undefined;
   /** What was found of its assumptions: asked under `number`, which rises with all that may change them, answered up to `answered`. */
   assumed?: {
     number: number;
@@ -95,11 +101,11 @@ export interface TaskRecord {
     againAt?: number;
   };
   /** In phase landing, before it is handed over: the upstream found meanwhile that it waits for. */
-  blocked?: { code: 'LANDING_BLOCKED'; evidence: Evidence; since: number; unknown: boolean };
+  blocked?: { code: 'LANDING_BLOCKED'; evidence: Evidence; since: number; unknown: boolean } | undefined;
   /** Upstreams found meanwhile that would have closed a circle. */
   refused?: string[];
   /** In phase landing: handed to the writer. From then on only the writer can withdraw it. */
-  ordered?: boolean;
+  ordered?: boolean | undefined;
   outcome?: Outcome;
   decisions: Decision[];
   /** Full names of what ran beside it, while it held claims or ran. */
@@ -263,6 +269,8 @@ export interface State
   unended: Map<string, Set<string>>;
   /** Tasks that run or land and whose list of what ran beside them has room; some that have left are still in it. */
   besideOpen: Set<string>;
+  /** Only while very many run. */
+  firstRunning?: FirstRunning;
   patterns: Map<string, Pattern[]>;
   deadlines: Deadlines;
   /** Ended tasks whose records can be dropped in time, oldest first. */
@@ -460,8 +468,9 @@ export function indexTask(state: State, task: TaskRecord): void {
 
 /** Issues that matter to the task: its own, and those that it assumes something of. */
 export function issuesOf({ facts }: TaskRecord): string[] {
-  const assumed = (facts.assumes ?? []).flatMap((one) => (one.kind === 'issue' ? [one.key] : []));
-  return [...new Set([...(facts.issue === undefined ? [] : [facts.issue]), ...assumed])];
+  const own = facts.issue === undefined ? [] : [facts.issue];
+  const assumed = facts.assumes?.flatMap((one) => (one.kind === 'issue' ? [one.key] : []));
+  return assumed ? [...new Set([...own, ...assumed])] : own;
 }
 
 export function patternsOf(state: State, task: TaskRecord): Pattern[] {
@@ -516,7 +525,10 @@ export function countRunning(state: State, task: TaskRecord, by: 1 | -1): void {
   if (by === 1) {
     state.running.add(task.id);
     state.besideOpen.add(task.id);
-  } else state.running.delete(task.id);
+  } else {
+    state.running.delete(task.id);
+    if (state.firstRunning?.members.has(task.id)) delete state.firstRunning;
+  }
   const { role, agent = '' } = task.facts;
   if (role) state.runningByRole.set(role, (state.runningByRole.get(role) ?? 0) + by);
   state.runningByKind.set(agent, (state.runningByKind.get(agent) ?? 0) + by);

@@ -1,11 +1,12 @@
 // The one place that moves a task from phase to phase, with the indexes, slots and claims that go with it.
 
+import { besideEvidence } from './beside.js';
 import { beginTrials, endTrials } from './circuits.js';
 import { fenceText, sameFence } from './fence.js';
 import { frozenBy } from './frozen.js';
 import { SINGLE } from './ids.js';
 import type { Decision, Outcome } from './messages.js';
-import { type Beside, type Evidence, explain, type ReasonCode } from './reasons.js';
+import { type Evidence, explain, type ReasonCode } from './reasons.js';
 import {
   addTo,
   countRunning,
@@ -19,9 +20,6 @@ import {
 
 /** Decisions kept per task: the newest; older holds go first. */
 const KEPT_DECISIONS = 60;
-const KEPT_BESIDE = 200;
-/** Those that the decision itself names. */
-const NAMED_BESIDE = 20;
 /** Ended tasks that stay on record after their plan has ended, for status and why. */
 const KEPT_ENDED = 500;
 /** Ended tasks looked at after one event: more than one, so that their number shrinks. */
@@ -89,7 +87,7 @@ export function wakeExtenders(state: State, key: string): void {
 export function forgetExtension(state: State, task: TaskRecord): void {
   if (task.extension?.on) removeFrom(state.extenders, task.extension.on, task.id);
   state.toExtend.delete(task.id);
-  delete task.extension;
+  task.extension = undefined;
 }
 
 /** A task has its outcome: all that wait for it are looked at again, whatever else holds them at the moment. */
@@ -125,8 +123,8 @@ export const endReservation = (state: State, task: TaskRecord): void => wake(sta
 /** Grants the task its claims, all at once, under the next fence. */
 export function grant(state: State, task: TaskRecord, now: number): Taken {
   unwatch(state, task);
-  delete task.hold;
-  delete task.waits;
+  task.hold = undefined;
+  task.waits = undefined;
   endReservation(state, task);
   if (!task.holds) {
     takeClaims(state, task);
@@ -138,7 +136,7 @@ export function grant(state: State, task: TaskRecord, now: number): Taken {
   task.phase = 'running';
   task.since = now;
   task.leaseUntil = now + leaseOf(state, task);
-  delete task.pinnedUntil;
+  task.pinnedUntil = undefined;
   state.deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });
   const evidence = besideEvidence(state, task, first);
   countRunning(state, task, 1);
@@ -177,48 +175,6 @@ export function wakeWaiters(state: State, task: TaskRecord): void {
 const neverGranted = (task: TaskRecord): boolean =>
   task.kind === 'task' && task.fence === undefined && task.pastLives.length === 0;
 
-/**
- * What runs or lands at this moment, for the packet of the one and of the others. Those whose list is full are not looked
- * at again, so a grant costs what it writes down, not how many run.
- */
-export function besideEvidence(state: State, task: TaskRecord, first: boolean): Evidence {
-  const beside: NonNullable<Evidence['beside']> = [];
-  for (const other of besides(state, task)) {
-    if (beside.length < NAMED_BESIDE) beside.push({ task: other.id, why: whyBeside(task, other) });
-    else if (task.beside.length >= KEPT_BESIDE) break;
-    remember(task, other.id, first);
-  }
-  for (const id of state.besideOpen) {
-    const other = state.tasks.get(id);
-    const live = other?.phase === 'running' || other?.phase === 'stopping' || other?.phase === 'landing';
-    if (other && live && other.beside.length < KEPT_BESIDE) {
-      if (other !== task) remember(other, task.id, first);
-    } else state.besideOpen.delete(id);
-  }
-  let all = state.running.size - (state.running.has(task.id) ? 1 : 0);
-  for (const landing of state.landing.values()) all += landing.size;
-  return { beside, ...(all > beside.length ? { besideMore: all - beside.length } : {}) };
-}
-
-function* besides(state: State, task: TaskRecord): Iterable<TaskRecord> {
-  for (const ids of [state.running, ...state.landing.values()])
-    for (const id of ids) {
-      const other = id === task.id ? undefined : state.tasks.get(id);
-      if (other) yield other;
-    }
-}
-
-/** `first`: the task was never granted before, so neither has the other in its list. */
-const remember = (task: TaskRecord, other: string, first: boolean) => {
-  if (task.beside.length < KEPT_BESIDE && (first || !task.beside.includes(other))) task.beside.push(other);
-};
-
-export function whyBeside(a: TaskRecord, b: TaskRecord): Beside['why'] {
-  const theirs = new Set(b.facts.uses?.map(({ resource }) => resource));
-  if (a.facts.uses?.some(({ resource }) => theirs.has(resource))) return 'a resource with room for both';
-  return a.facts.writes.length > 0 && b.facts.writes.length > 0 ? 'disjoint claims' : 'read-only';
-}
-
 /** Frees the slot of a task whose agent no longer counts as running. */
 function freeSlot(state: State, task: TaskRecord): void {
   countRunning(state, task, -1);
@@ -228,9 +184,9 @@ function freeSlot(state: State, task: TaskRecord): void {
 
 /** Takes the claims back; whoever waited for them is looked at again. Happens once for each grant. */
 export function release(state: State, task: TaskRecord): void {
-  delete task.restUntil;
-  delete task.pinnedUntil;
-  delete task.unseen;
+  task.restUntil = undefined;
+  task.pinnedUntil = undefined;
+  task.unseen = undefined;
   if (!task.holds) return;
   task.holds = false;
   state.claims.remove(task.id, task.repository, patternsOf(state, task));
@@ -251,8 +207,8 @@ export function leave(state: State, task: TaskRecord): void {
   forgetExtension(state, task);
   // Whoever waits for it with an agent must not, should it need a slot now.
   wakeExtenders(state, `holder:${task.id}`);
-  delete task.ordered;
-  delete task.blocked;
+  task.ordered = undefined;
+  task.blocked = undefined;
   state.blocked.delete(task.id);
   if (task.phase === 'landing' && task.facts.role) {
     removeFrom(state.landing, task.facts.role, task.id);
@@ -260,13 +216,13 @@ export function leave(state: State, task: TaskRecord): void {
   }
   if (task.phase === 'held') {
     unwatch(state, task);
-    delete task.hold;
-    delete task.waits;
+    task.hold = undefined;
+    task.waits = undefined;
     endReservation(state, task);
   }
   state.ready.delete(task.id);
-  delete task.leaseUntil;
-  delete task.backoffUntil;
+  task.leaseUntil = undefined;
+  task.backoffUntil = undefined;
 }
 
 /** Its agent was not seen to end: until its lease ends it may live, whatever becomes of the task. Before `leave`. */
@@ -277,7 +233,7 @@ export function lostSight(task: TaskRecord, now: number): void {
 
 /** When the claims of a task that ends may be granted again. */
 export const freeAt = (state: State, task: TaskRecord): number =>
-  Math.max(...(task.unseen ?? []).map(({ until }) => until + state.rules.lockDelay), 0);
+  (task.unseen ?? []).reduce((free, { until }) => Math.max(free, until + state.rules.lockDelay), 0);
 
 /** No agent runs under its claims from now on: they are kept, but not for longer than this. */
 export function pin(state: State, task: TaskRecord, until: number): void {
@@ -304,8 +260,8 @@ export function stop(
 /** Back to waiting for a grant, with the next attempt's number. */
 export function requeue(state: State, task: TaskRecord, now: number): void {
   leave(state, task);
-  delete task.stop;
-  delete task.result;
+  task.stop = undefined;
+  task.result = undefined;
   task.phase = 'held';
   task.since = now;
   state.ready.add(task.id);
@@ -325,9 +281,9 @@ export function end(
 ): Taken {
   if (!dead) lostSight(task, now);
   leave(state, task);
-  delete task.stop;
-  delete task.result;
-  delete task.pinnedUntil;
+  task.stop = undefined;
+  task.result = undefined;
+  task.pinnedUntil = undefined;
   task.phase = 'ended';
   task.since = now;
   task.outcome = { ...outcome, text: explain(outcome.code, evidence) };
@@ -357,7 +313,7 @@ export function end(
   removeFrom(state.unended, task.plan.id, task.id);
   state.demand.delete(task.id);
   state.drift += 1;
-  delete task.waits;
+  task.waits = undefined;
   state.endedOrder.add(task.id);
   return taken;
 }

@@ -1,12 +1,13 @@
 // What the coordinator tells of its state: to tasks, to writers, and to people who ask.
 
+import { whyBeside } from './beside.js';
 import { type FreezeReport, told, wordTold } from './freeze.js';
 import type { Decision, Edge, LandingOrder, Orders, Outcome, Standing } from './messages.js';
 import type { Packet } from './packet.js';
 import { explain, type ReasonCode } from './reasons.js';
 import { useText } from './resources.js';
 import { leaseOf, type Phase, type State, type TaskRecord } from './state.js';
-import { landingId, landingOnHold, lastWord, nameOf, whyBeside } from './transitions.js';
+import { landingId, landingOnHold, lastWord, nameOf } from './transitions.js';
 import { waitsFor } from './waits.js';
 
 /** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
@@ -36,10 +37,7 @@ export function standingOf(state: State, id: string): Standing | undefined {
 }
 
 function besideOf(state: State, task: TaskRecord): NonNullable<Standing['beside']> {
-  return task.beside.map((id) => {
-    const other = state.tasks.get(id);
-    return { task: id, why: other ? whyBeside(task, other) : 'disjoint claims' };
-  });
+  return task.beside.map((id) => ({ task: id, why: whyBeside(task, state.tasks.get(id)) }));
 }
 
 /** All landings that the role's writer has to do, oldest first; they count as handed over from now on. */

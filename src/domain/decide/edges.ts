@@ -98,7 +98,7 @@ export function settleLanding(state: State, task: TaskRecord, now: number): Take
   if (task.ordered || task.stop) return [];
   const verdict = judgeGraph(state, task);
   if (!verdict || !('hold' in verdict)) {
-    delete task.blocked;
+    task.blocked = undefined;
     state.blocked.delete(task.id);
     if (verdict && 'cancel' in verdict) return cancelTask(state, task, verdict.cancel, now);
     if (task.facts.role) state.due.orders.add(task.facts.role);

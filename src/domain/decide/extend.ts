@@ -6,13 +6,14 @@
 // wait for it in turn, over however many others. Else it is stopped, its claims are released, its work is kept, and it
 // is tried again with all the paths at once.
 
+import { besideEvidence } from '../beside.js';
 import { sameFence } from '../fence.js';
 import { unknownRepository } from '../judge.js';
 import type { TaskReport } from '../messages.js';
 import { parsePattern } from '../paths.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import { addTo, contend, patternsOf, removeFrom, type State, type TaskRecord } from '../state.js';
-import { besideEvidence, forgetExtension, note, stop, type Taken, wakeWaiters } from '../transitions.js';
+import { forgetExtension, note, stop, type Taken, wakeWaiters } from '../transitions.js';
 import { waitsFor } from '../waits.js';
 
 type Extension = NonNullable<TaskRecord['extension']>;
@@ -49,6 +50,7 @@ export function heedExtension(state: State, task: TaskRecord, report: TaskReport
 
 /** Extensions that wait are looked at again when what they wait for has changed, before those who hold nothing yet. */
 export function settleExtensions(state: State, now: number): Taken[] {
+  if (state.toExtend.size === 0) return [];
   const tasks = [...state.toExtend].flatMap((id) => state.tasks.get(id) ?? []);
   state.toExtend.clear();
   return tasks

@@ -39,7 +39,7 @@ export function fail(
   if (!dead) lostSight(task, now);
   const wait = excused ? 0 : Math.min(rule.backoff * 2 ** (failures - 1), rule.maxBackoff);
   leave(state, task);
-  delete task.stop;
+  task.stop = undefined;
   task.phase = 'backoff';
   task.since = now;
   task.backoffUntil = now + wait;

@@ -1,6 +1,7 @@
 // What happens because time has passed: leases and persons' claims run out, back-offs and rests end, whoever waited too
 // long for an upstream or for a plan is cancelled. A deadline that has moved meanwhile is set anew.
 
+import type { Deadline } from '../deadlines.js';
 import type { State, TaskRecord } from '../state.js';
 import { letGo, record, release, requeue, stop, type Taken, wake } from '../transitions.js';
 import { waitsForOthers } from '../waits.js';
@@ -14,6 +15,7 @@ import { expireRecovery } from './recovery.js';
 
 export function expire(state: State, now: number): Taken[] {
   const taken: Taken[] = [];
+  state.deadlines.sweep((deadline) => mayHold(state, deadline));
   for (let due = state.deadlines.take(now); due; due = state.deadlines.take(now)) {
     const { id, kind } = due;
     if (kind === 'recovery') {
@@ -30,6 +32,23 @@ export function expire(state: State, now: number): Taken[] {
     }
   }
   return taken;
+}
+
+const OF_TASKS: ReadonlySet<Deadline['kind']> = new Set([
+  'lease',
+  'hand',
+  'backoff',
+  'pin',
+  'rest',
+  'assume',
+  'upstream',
+]);
+
+/** Of a task that has ended nothing is due but the rest of its claims. */
+function mayHold(state: State, { kind, id }: Deadline): boolean {
+  if (!OF_TASKS.has(kind)) return true;
+  const task = state.tasks.get(id);
+  return task !== undefined && (task.phase !== 'ended' || task.restUntil !== undefined);
 }
 
 function expireTask(state: State, task: TaskRecord, kind: string, now: number): Taken[] {

@@ -20,7 +20,7 @@ interface Line {
 }
 
 const MINUTE = 60_000;
-/** How long agents take where the stream does not say: lognormal. */
+/** How long agents take where nothing else is said: lognormal. */
 const MEDIAN_MINUTES = 8;
 const SIGMA = 0.9;
 
@@ -52,11 +52,14 @@ export function jobsOf(lines: Line[], seed: number, keep: (path: string) => bool
   return lines.map(({ paths, after = [], minutes }) => ({
     paths: paths.map(String).filter(keep),
     after,
-    duration: Math.max(1, Math.round((minutes ?? lognormal(random)) * MINUTE)),
+    duration: minutes === undefined ? durationFrom(random) : milliseconds(minutes),
   }));
 }
 
-const lognormal = (random: Random): number => MEDIAN_MINUTES * Math.exp(SIGMA * random.normal());
+const milliseconds = (minutes: number): number => Math.max(1, Math.round(minutes * MINUTE));
+
+export const durationFrom = (random: Random): number =>
+  milliseconds(MEDIAN_MINUTES * Math.exp(SIGMA * random.normal()));
 
 /** No schedule ends earlier: critical path, work shared by all agents, or work on one path. */
 export function boundOf(jobs: Job[], agents: number): number {

@@ -125,5 +125,5 @@ function takePlace(state: State, task: TaskRecord, waited: boolean, now: number)
 }
 
 function sameEvidence(a: Evidence, b: Evidence): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
+  return a.holder === b.holder && JSON.stringify(a) === JSON.stringify(b);
 }

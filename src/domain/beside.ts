@@ -3,19 +3,11 @@
 // share one list, until somebody in it leaves: a grant costs what is new in it, not how many run.
 
 import type { Beside, Evidence } from './reasons.js';
-import type { State, TaskRecord } from './state.js';
+import type { FirstRunning, State, TaskRecord } from './state.js';
 
 const KEPT = 200;
 /** Those that the decision itself names. */
 const NAMED = 20;
-
-/** The first of those that run, as many as a list holds; forgotten as soon as one of them runs no more. */
-export interface FirstRunning {
-  ids: string[];
-  members: ReadonlySet<string>;
-  /** Those that a decision names, with the reasons that held for the last one. */
-  named: Beside[];
-}
 
 /** `first`: the task was never granted before, so its list is empty and no other has it in its own. */
 export function besideEvidence(state: State, task: TaskRecord, first: boolean): Evidence {
@@ -34,21 +26,21 @@ export function besideEvidence(state: State, task: TaskRecord, first: boolean): 
 }
 
 function listOthers(state: State, task: TaskRecord, first: boolean): Beside[] {
-  const named: Beside[] = [];
-  for (const other of besides(state, task)) {
-    if (named.length < NAMED) named.push({ task: other.id, why: whyBeside(task, other) });
-    else if (task.beside.length >= KEPT) break;
-    remember(task, other.id, first);
-  }
-  return named;
+  const ids = firstOthers(state, task);
+  if (first) task.beside = ids;
+  else for (const id of ids) remember(task, id, first);
+  return ids.slice(0, NAMED).map((id) => ({ task: id, why: whyBeside(task, state.tasks.get(id)) }));
 }
 
-function* besides(state: State, task: TaskRecord): Iterable<TaskRecord> {
+/** Of the others that run or land, as many as a list holds. */
+function firstOthers(state: State, task: TaskRecord): string[] {
+  const first: string[] = [];
   for (const ids of [state.running, ...state.landing.values()])
     for (const id of ids) {
-      const other = id === task.id ? undefined : state.tasks.get(id);
-      if (other) yield other;
+      if (first.length === KEPT) return first;
+      if (id !== task.id) first.push(id);
     }
+  return first;
 }
 
 const remember = (task: TaskRecord, other: string, first: boolean) => {
@@ -56,7 +48,7 @@ const remember = (task: TaskRecord, other: string, first: boolean) => {
 };
 
 function shareList(state: State, task: TaskRecord): Beside[] {
-  state.firstRunning ??= firstRunning(state);
+  state.firstRunning ??= firstRunning(state, task);
   const { ids, named } = state.firstRunning;
   task.beside = ids;
   const safe = ids.slice(0, NAMED).map((id) => whyBeside(task, state.tasks.get(id)));
@@ -65,12 +57,8 @@ function shareList(state: State, task: TaskRecord): Beside[] {
   return state.firstRunning.named;
 }
 
-function firstRunning({ running }: State): FirstRunning {
-  const ids: string[] = [];
-  for (const id of running) {
-    if (ids.length === KEPT) break;
-    ids.push(id);
-  }
+function firstRunning(state: State, task: TaskRecord): FirstRunning {
+  const ids = firstOthers(state, task);
   return { ids, members: new Set(ids), named: [] };
 }
 

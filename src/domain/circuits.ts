@@ -34,6 +34,7 @@ export interface CircuitHold {
 
 /** The open circuit that keeps a task from running now; undefined when none does, be it that it would be the trial. */
 export function openCircuit(state: State, task: TaskRecord, now: number): CircuitHold | undefined {
+  if (state.circuits.size === 0) return undefined;
   for (const key of circuitsOf(state, task)) {
     const open = state.circuits.get(key)?.open;
     if (!open || (now >= open.until && open.trial === undefined)) continue;
@@ -67,6 +68,7 @@ export function inheritCircuits(state: State, circuits: readonly [string, OpenCi
 
 /** A task that is granted past an open circuit is its trial. */
 export function beginTrials(state: State, task: TaskRecord): void {
+  if (state.circuits.size === 0) return;
   for (const key of circuitsOf(state, task)) {
     const open = state.circuits.get(key)?.open;
     if (open) open.trial = task.id;

@@ -20,6 +20,7 @@ import { waitsForOthers } from './waits.js';
  */
 export function settle(state: State, now: number): Taken[] {
   const taken: Taken[] = [];
+  if (state.ready.size === 0 && state.lines.size === 0 && state.blocked.size === 0) return taken;
   const contenders = new Heap<Place>(goesFirst);
   for (;;) {
     enter(state, contenders, now);

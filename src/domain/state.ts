@@ -2,7 +2,6 @@
 // continue-as-new. Everything an index holds can be rebuilt from the records.
 
 import type { Finding } from './assumptions.js';
-import type { FirstRunning } from './beside.js';
 import { ClaimIndex } from './claim-index.js';
 import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
@@ -13,7 +12,7 @@ import { Heap } from './heap.js';
 import { goesFirst, longerWaiting, type Place } from './line.js';
 import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
 import { type Pattern, parsePattern } from './paths.js';
-import type { Evidence, ReasonCode } from './reasons.js';
+import type { Beside, Evidence, ReasonCode } from './reasons.js';
 import { ResourceIndex } from './resources.js';
 
 /**
@@ -174,6 +173,14 @@ export interface Recovery {
   surveyed: boolean;
   /** In milliseconds: after this the rest is not waited for. */
   until: number;
+}
+
+/** The first of those that run, as many as a list holds; forgotten as soon as one of them runs no more. */
+export interface FirstRunning {
+  ids: string[];
+  members: ReadonlySet<string>;
+  /** Those that a decision names, with the reasons that held for the last one. */
+  named: Beside[];
 }
 
 /** What continue-as-new carries. Plain JSON. */

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCircuits } from '../src/domain/circuits.js';
 import { coordinatorId } from '../src/domain/ids.js';
+import { tellStory } from '../src/domain/story.js';
+import { standingOf } from '../src/domain/views.js';
 import { Box } from './support/box.js';
 import { edit, replayedFleets, type TestFleet } from './support/fleet.js';
 
@@ -50,6 +52,63 @@ describe('what was said of an issue to an earlier coordinator', () => {
     box.issue('I-1', 'open');
     box.writes('s/a', ['a'], { issue: 'I-1' }, { at: 'running', fence: FENCE });
     expect(box.phase('s/a')).toBe('running');
+  });
+});
+
+describe('an attempt that an earlier coordinator granted', () => {
+  test('is told that it was taken over, and what runs beside it', () => {
+    const box = recovering();
+    box.reads('s/r', {}, { at: 'running', fence: { epoch: 7, number: 2 } });
+    box.writes('s/a', ['a'], {}, { at: 'running', fence: FENCE });
+    box.writes('s/b', ['b']);
+    expect(box.record('s/a').decisions).toMatchObject([
+      {
+        verdict: 'note',
+        code: 'TAKEN_OVER',
+        evidence: { beside: [{ task: 's/r', why: 'read-only' }] },
+      },
+    ]);
+    expect(box.record('s/r').beside).toEqual(['s/a']);
+    expect([...box.state.due.standings]).toContain('s/a');
+    expect(standingOf(box.state, 's/a')).toMatchObject({
+      phase: 'running',
+      fence: FENCE,
+      decision: { code: 'TAKEN_OVER' },
+    });
+    expect(tellStory(box.record('s/a').decisions).join('\n')).toContain('beside s/r: safe, read-only');
+    surveyed(box);
+    box.commits('s/a');
+    expect(box.record('s/a').decisions.map(({ code }) => code)).toEqual(['TAKEN_OVER', 'COMMITS_READY']);
+  });
+
+  test('and called off is followed by another one, unless something still speaks against that', () => {
+    const box = recovering();
+    const result = { kind: 'failed', dead: true, code: 'CANCELLED_BY_REQUEST', text: '' } as const;
+    const stopped = { at: 'stopped', fence: FENCE, result } as const;
+    box.writes('s/a', ['a'], {}, stopped);
+    box.issue('I-1', 'closed');
+    box.writes('s/b', ['b'], { issue: 'I-1' }, stopped);
+    box.writes('s/c', ['c'], {}, { ...stopped, cancel: { code: 'CANCELLED_BY_REQUEST', by: 'ann' } });
+    surveyed(box);
+    box.pass(1_000);
+    expect(box.record('s/a')).toMatchObject({ phase: 'running', attempt: 2, excused: 1 });
+    expect(box.record('s/a').decisions.map(({ code }) => code)).toEqual([
+      'TAKEN_OVER',
+      'STOP_FORGOTTEN',
+      'RECOVERING',
+      'CLAIMS_FREE',
+    ]);
+    expect([box.why('s/b'), box.why('s/c')]).toEqual(['ISSUE_CLOSED', 'CANCELLED_BY_REQUEST']);
+  });
+
+  test('and whose landing was withdrawn is followed by another one', () => {
+    const box = recovering();
+    const result = { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' } as const;
+    box.writes('s/a', ['a'], {}, { at: 'stopped', fence: FENCE, result });
+    surveyed(box);
+    box.withdrawn('s/a');
+    box.pass(1_000);
+    expect(box.record('s/a')).toMatchObject({ phase: 'running', attempt: 2 });
   });
 });
 

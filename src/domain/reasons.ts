@@ -82,6 +82,8 @@ const ALLOW = {
   GIVEN_BACK: (e) => `it gave back ${listed(e.paths)} while it ran`,
   CLAIM_KEPT: () =>
     'an earlier coordinator granted it, whose state is lost, and it holds under the same fence',
+  TAKEN_OVER: () =>
+    'an earlier coordinator granted the attempt, whose state is lost: it is taken over as it is, under the same fence',
 } satisfies Record<string, Sentence>;
 
 /** Why a task waits. */
@@ -131,6 +133,8 @@ const RETRY = {
   WORKER_LOST: (e) => `the worker that ran the agent was lost${because(e)}`,
   CLAIM_EXPIRED: () => 'its lease ran out without a sign of life from its agent',
   CLAIM_LOST: (e) => `after a restart of the coordinator ${e.path} turned out to be held by ${e.holder}`,
+  STOP_FORGOTTEN: () =>
+    'an earlier coordinator called the attempt off, and why is lost with its state: whatever still speaks against another one is looked at anew',
   LANDING_CONFLICT: (e) => `the branch moved under it${because(e)}`,
   LANDING_OVERDUE: (e) => `its landing did not come to an end within ${time(e.within)}`,
   EXTENSION_RETRIED: (e) =>

@@ -12,7 +12,7 @@ export interface ReleasedClaim {
   code: Outcome['code'];
   /** What landed under it. */
   commit?: string;
-  /** When it was granted first and when its task ended, in milliseconds since the epoch. */
+  /** When it was granted first, or taken over, and when its task ended, in milliseconds since the epoch. */
   since: number;
   until: number;
   /** That of its last grant. */
@@ -31,7 +31,7 @@ export function releasedClaim({
   attempts,
   decisions,
 }: Packet): ReleasedClaim | undefined {
-  const granted = decisions.find(({ verdict }) => verdict === 'run');
+  const granted = decisions.find(({ verdict, code }) => verdict === 'run' || code === 'TAKEN_OVER');
   const ended = decisions.at(-1);
   if ((writes.length === 0 && !uses?.length) || !granted || !ended) return undefined;
   const fence = attempts.at(-1)?.fence;

@@ -977,6 +977,10 @@ export class Fleet {
       text: 'no',
       ...(final ? { final } : {}),
     });
+    if (task.stopping && how >= 5) {
+      this.stopped(task, bad('CANCELLED_BY_REQUEST', false));
+      return;
+    }
     if (how === 6) {
       this.stopped(task, bad('WORKSTATION_FAILED', false));
       return;
@@ -1456,7 +1460,8 @@ export class Fleet {
         running.add(id);
         if (role) byRole.set(role, (byRole.get(role) ?? 0) + 1);
       }
-      if (kind === 'hand' && record.decisions.length === 0) throw new Broken(`${id} cannot be answered`);
+      if ((kind === 'hand' || (phase !== 'held' && phase !== 'ended')) && record.decisions.length === 0)
+        throw new Broken(`${id} is ${phase}, and nothing says why`);
       if (phase === 'held' && watched.get(id) !== 1) throw new Broken(`${id} is held and watches nothing`);
       if (phase === 'landing' && role && !state.landing.get(role)?.has(id))
         throw new Broken(`${id} is not in landing`);
@@ -1598,6 +1603,8 @@ export class Fleet {
   /** Outcome and ledger tell the same story of a task's life. */
   private checkTruth(task: SimTask): void {
     if (!task.outcome) return;
+    if (task.outcome.code === 'CANCELLED_BY_REQUEST' && !task.cancel)
+      throw new Broken(`${task.id} was cancelled though nobody asked for it`);
     const landed = [...this.ledger.values()].filter(
       (entry) => entry.task === task.id && entry.life === task.life && entry.result.kind === 'landed',
     );

@@ -7,6 +7,7 @@ import { frozenBy } from '../frozen.js';
 import type { TaskReport } from '../messages.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {
+  besideEvidence,
   end,
   freeAt,
   landingOnHold,
@@ -64,7 +65,8 @@ function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence,
   if (task.facts.assumes?.some(needsLook)) askFor(state, task);
   task.leaseUntil = now + leaseOf(state, task);
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
-  const taken = report.at === 'stopped' ? stopped(state, task, report, now) : [];
+  const taken = [record(state, task, 'note', 'TAKEN_OVER', besideEvidence(state, task, false), now)];
+  if (report.at === 'stopped') taken.push(...stopped(state, task, report, now));
   return [...taken, ...heedKnown(state, task, now)];
 }
 
@@ -83,7 +85,7 @@ function lostTo(state: State, task: TaskRecord): { holder: string; path: string 
 export const inherited = (state: State, task: TaskRecord): boolean =>
   task.fence !== undefined && task.fence.epoch < state.epoch;
 
-/** The attempt is over, and nobody had asked for that. */
+/** The attempt is over, and nobody had asked for that, unless it was an earlier coordinator. */
 function stopped(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
   const { result } = report;
   if (!result) return [];
@@ -91,8 +93,10 @@ function stopped(state: State, task: TaskRecord, report: TaskReport, now: number
   for (const key of noteResult(state, task, ended, now)) wake(state, `circuit:${key}`);
   if (result.kind === 'failed') {
     const evidence = result.text ? { text: result.text } : {};
-    if (result.code === 'CANCELLED_BY_REQUEST')
+    if (result.code === 'CANCELLED_BY_REQUEST') {
+      if (inherited(state, task)) return fail(state, task, 'STOP_FORGOTTEN', {}, false, result.dead, now);
       return [end(state, task, { kind: 'cancelled', code: result.code }, evidence, result.dead, now)];
+    }
     return fail(state, task, result.code, evidence, result.final === true, result.dead, now);
   }
   if (result.kind === 'done' || !task.facts.role) {

@@ -74,7 +74,8 @@ function onLanding(state: State, reporter: string, result: LandingResult, now: n
       ];
     }
     case 'withdrawn':
-      return withdrawn(state, task, task.stop ?? { verdict: 'cancel', code: 'CANCELLED_BY_REQUEST' }, now);
+      // What this coordinator has not asked for, an earlier one has.
+      return withdrawn(state, task, task.stop ?? { verdict: 'retry', code: 'STOP_FORGOTTEN' }, now);
     case 'rolled-back': {
       const move = { repository: task.repository, paths: task.facts.writes, by: nameOf(task) };
       return [

@@ -1,13 +1,13 @@
 // What becomes of an attempt: taken over from an earlier coordinator, finished, failed, ended on demand, or handed over
 // to land. The task's workflow is the truth about it; only the grant's own fence counts.
 
+import { besideEvidence } from '../beside.js';
 import { noteResult } from '../circuits.js';
 import { compareFences, type Fence, sameFence } from '../fence.js';
 import { frozenBy } from '../frozen.js';
 import type { TaskReport } from '../messages.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {
-  besideEvidence,
   end,
   freeAt,
   landingOnHold,

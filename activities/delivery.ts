@@ -5,6 +5,7 @@ import { activityInfo } from '@temporalio/activity';
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { eachInParallel } from '../src/client/parallel.js';
 import { signalWriter } from '../src/client/starts.js';
+import { type PlanLookUp, submittedWith } from '../src/domain/decide/plans.js';
 import {
   coordinatorId,
   SEARCH,
@@ -135,21 +136,16 @@ export function deliveryActivities(
     },
 
     /**
-     * Outcomes of closed tasks (`plan/task`) and sizes of plans (`plan:ID`), as Temporal remembers them. What it has
+     * Outcomes of closed tasks and how many tasks of plans were submitted, as Temporal remembers them. What it has
      * forgotten, or never knew to have ended, stands in the change packets.
      */
-    async lookUp(names: string[]): Promise<Found> {
+    async lookUp({ tasks, plans }: { tasks: string[]; plans: PlanLookUp[] }): Promise<Found> {
       const found: Found = { outcomes: [], plans: [] };
       const unknown: string[] = [];
-      await eachInParallel(names, PARALLEL, async (name) => {
-        if (name.startsWith('plan:')) {
-          const plan = name.slice('plan:'.length);
-          const { count } = await client.workflow.count(
-            `${SEARCH.fleet} = "${fleet}" AND ${SEARCH.plan} = "${plan}"`,
-          );
-          found.plans.push({ plan, count });
-          return;
-        }
+      await eachInParallel(plans, PARALLEL, async (wanted) => {
+        found.plans.push({ plan: wanted.plan, count: await submittedOf(client, fleet, wanted) });
+      });
+      await eachInParallel(tasks, PARALLEL, async (name) => {
         const known = await closedOutcome(client, taskWorkflowId(fleet, name));
         if (known === 'live') return;
         if (known) found.outcomes.push({ task: name, outcome: known });
@@ -159,6 +155,17 @@ export function deliveryActivities(
       return found;
     },
   };
+}
+
+async function submittedOf(client: Client, fleet: string, wanted: PlanLookUp): Promise<number> {
+  const query = `${SEARCH.fleet} = "${fleet}" AND ${SEARCH.plan} = "${wanted.plan}"`;
+  const { count } = await client.workflow.count(query);
+  // Each run counts there, and those of earlier submissions: it tells only that something is missing.
+  if (count < wanted.size) return count;
+  const starts: { id: string; at: number }[] = [];
+  for await (const { workflowId, startTime } of client.workflow.list({ query }))
+    starts.push({ id: workflowId, at: startTime.getTime() });
+  return submittedWith(starts, wanted);
 }
 
 /** Every live task and writer of the fleet, by workflow id. */

@@ -5,7 +5,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCircuits } from '../src/domain/circuits.js';
-import { coordinatorId } from '../src/domain/ids.js';
+import { lookupsOf, submittedWith } from '../src/domain/decide/plans.js';
+import { coordinatorId, taskQueue, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
 import { tellStory } from '../src/domain/story.js';
 import { standingOf } from '../src/domain/views.js';
 import { Box } from './support/box.js';
@@ -132,6 +133,37 @@ test('circuits that were open stay open until their cool-down is over, but for r
   expect(['s/a', 's/b'].map(box.phase)).toEqual(['running', 'running']);
 });
 
+describe('how much of a plan was submitted', () => {
+  const HOUR = 3_600_000;
+  const wanted = { plan: 'p', size: 3, at: 100 * HOUR, within: HOUR };
+  const at = (id: string, hours: number) => ({ id, at: hours * HOUR });
+
+  test('is how many tasks were started together, however often', () => {
+    expect(submittedWith([at('a', 100), at('a', 100.5), at('a', 101), at('b', 99.5)], wanted)).toBe(2);
+    expect(submittedWith([at('a', 100), at('b', 100.9), at('c', 101.8), at('d', 99.1)], wanted)).toBe(4);
+  });
+
+  test('leaves out what was submitted under its name another day', () => {
+    const starts = [at('x', 76), at('y', 76), at('z', 98.9), at('a', 100), at('b', 100), at('c', 101.1)];
+    expect(submittedWith(starts, wanted)).toBe(2);
+  });
+
+  test('is asked for plans that tasks wait for, from when those were started', () => {
+    const box = recovering();
+    const life = `${50 * HOUR}.run`;
+    box.reads('p/a', {}, { plan: { id: 'p', size: 3 }, life });
+    box.reads('p/b', { after: [{ task: 'q/z' }] }, { plan: { id: 'p', size: 3 }, life: `${51 * HOUR}.run` });
+    surveyed(box, ['p/a', 'p/b']);
+    expect(lookupsOf(box.state)).toEqual({
+      tasks: [],
+      plans: [{ plan: 'p', size: 3, at: 50 * HOUR, within: HOUR }],
+    });
+    box.tell({ kind: 'found', outcomes: [], plans: [{ plan: 'p', count: 3 }] });
+    expect(box.phase('p/a')).toBe('running');
+    expect(lookupsOf(box.state)).toEqual({ tasks: ['q/z'], plans: [] });
+  });
+});
+
 describe('on a server', () => {
   const start = replayedFleets(1);
 
@@ -165,6 +197,31 @@ describe('on a server', () => {
       kind: 'cancelled',
       code: 'ISSUE_CLOSED',
     });
+  });
+
+  test('a plan is not taken for complete because one of its tasks was started several times', async () => {
+    const fleet = await start();
+    const { signalbox } = fleet;
+    const begin = async (id: string) =>
+      await signalbox.client.workflow.start(WORKFLOW.task, {
+        workflowId: taskWorkflowId(fleet.name, `p/${id}`),
+        taskQueue: taskQueue(fleet.name),
+        args: [{ fleet: fleet.name, plan: { id: 'p', size: 2 }, task: { id, prompt: 'true' } }],
+      });
+    const known = () => fleet.until('the task', async () => (await signalbox.story('p/a')) !== undefined);
+    for (let i = 0; i < 2; i++) {
+      const run = await begin('a');
+      await known();
+      await run.terminate('a test');
+    }
+    await begin('a');
+    await terminateCoordinator(fleet);
+    await known();
+    await new Promise((done) => setTimeout(done, 2_000));
+    expect((await signalbox.story('p/a'))?.task).toMatchObject({ phase: 'held', code: 'PLAN_INCOMPLETE' });
+    await begin('b');
+    const ended = await signalbox.wait(['p/a', 'p/b']);
+    expect([...ended.values()].map(({ outcome }) => outcome?.kind)).toEqual(['finished', 'finished']);
   });
 
   test('an open circuit stays open, and a fleet without roles frozen', async () => {

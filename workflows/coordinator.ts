@@ -26,6 +26,7 @@ import type { ControlActivities } from '../activities/index.js';
 import { openCircuits } from '../src/domain/circuits.js';
 import type { Rules } from '../src/domain/config.js';
 import { checksOf } from '../src/domain/decide/assume.js';
+import { lookupsOf } from '../src/domain/decide/plans.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
 import { type Picture, pictureFor } from '../src/domain/dry-run.js';
 import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
@@ -222,7 +223,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     }
     if (state.due.lookups.size > 0 && now() >= lookUpAt) {
       lookUpAt = Number.POSITIVE_INFINITY;
-      void lookUp([...state.due.lookups])
+      void lookUp(lookupsOf(state))
         .catch((error: unknown): Awaited<ReturnType<ControlActivities['lookUp']>> => {
           log.error(`outcomes could not be looked up: ${String(error)}`);
           return { outcomes: [], plans: [] };

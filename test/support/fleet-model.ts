@@ -17,6 +17,7 @@ import type { AuditInput } from '../../src/domain/audit.js';
 import { openCircuits } from '../../src/domain/circuits.js';
 import type { Rules } from '../../src/domain/config.js';
 import { checksOf } from '../../src/domain/decide/assume.js';
+import { lookupsOf, submittedWith } from '../../src/domain/decide/plans.js';
 import { decide, type Event, nextDeadline } from '../../src/domain/decide.js';
 import { compareFences, type Fence, fenceText, sameFence } from '../../src/domain/fence.js';
 import {
@@ -397,6 +398,8 @@ export class Fleet {
   private readonly asked = new Set<string>();
   private readonly busy = new BusyWatch(clashing);
   private readonly looked = new Map<string, { version: number; findings: Finding[] }>();
+  /** Every run of a task's workflow. */
+  private readonly starts: { id: string; plan: string; at: number }[] = [];
   /** The newest word on each issue that reached any coordinator: it stands in a history. */
   private readonly said = new Map<string, IssueReport>();
   /** Open circuits, in the memo of the coordinator that knew them. */
@@ -588,6 +591,7 @@ export class Fleet {
 
   private start(id: string, spec: Spec, facts: TaskFacts): void {
     const life = this.newLife();
+    this.starts.push({ id, plan: spec.plan, at: this.now });
     const task: SimTask = {
       id,
       spec,
@@ -771,7 +775,7 @@ export class Fleet {
       due.orders.clear();
     }
     this.checkAssumptions();
-    for (const name of due.lookups) this.lookUp(name);
+    this.lookUp();
     due.lookups.clear();
     due.packets.clear();
   }
@@ -795,25 +799,23 @@ export class Fleet {
     for (const id of ids) this.sendStanding(id);
   }
 
-  private lookUp(name: string): void {
-    const plan = name.startsWith('plan:') ? name.slice('plan:'.length) : undefined;
-    const task = this.tasks.get(name);
-    const event: Event = {
-      kind: 'found',
-      plans: plan
-        ? [{ plan, count: [...this.tasks.values()].filter((one) => one.spec.plan === plan).length }]
-        : [],
-      outcomes:
-        task?.closed === true
-          ? [
-              {
-                task: name,
-                outcome: task.outcome ?? { kind: 'cancelled', code: 'TERMINATED', text: '' },
-              },
-            ]
-          : [],
-    };
-    this.network.push({ to: 'coordinator', event, line: this.line });
+  private lookUp(): void {
+    const { tasks, plans } = lookupsOf(this.state);
+    const found = plans.map((wanted) => {
+      const starts = this.starts.filter(({ plan }) => plan === wanted.plan);
+      return { plan: wanted.plan, count: submittedWith(starts, wanted) };
+    });
+    const outcomes = tasks.flatMap((name) => {
+      const task = this.tasks.get(name);
+      const outcome = task?.outcome ?? { kind: 'cancelled' as const, code: 'TERMINATED' as const, text: '' };
+      return task?.closed === true ? [{ task: name, outcome }] : [];
+    });
+    if (found.length === 0 && outcomes.length === 0) return;
+    this.network.push({
+      to: 'coordinator',
+      event: { kind: 'found', plans: found, outcomes },
+      line: this.line,
+    });
   }
 
   // ---- tasks and their agents
@@ -1296,6 +1298,11 @@ export class Fleet {
       if (truth !== undefined && truth !== upstream)
         throw new Broken(`${edge.task} is ${truth}, not ${upstream}`);
     }
+    const { plan: name } = this.tasks.get(id)?.spec ?? {};
+    const missing = this.specs.findIndex(
+      (one, i) => name !== 'single' && one.plan === name && !this.tasks.has(this.nameOf(i)),
+    );
+    if (missing >= 0) throw new Broken(`${id} runs before ${this.nameOf(missing)} was submitted`);
     const plan = state.plans.get(record.plan.id);
     if (plan && !plan.complete) throw new Broken(`${id} runs before its plan is complete`);
     if (state.running.size > state.rules.ceiling) throw new Broken('more run than the ceiling allows');

@@ -1,6 +1,7 @@
 // None of a plan's tasks starts before all of them have arrived. A plan that stays incomplete is cancelled, planTimeout
 // after the last arrival among those that wait.
 
+import { beganAt } from '../fence.js';
 import { arrivedOf, waitsForPlan } from '../judge.js';
 import type { TaskReport } from '../messages.js';
 import { lengthenPlan } from '../order.js';
@@ -52,6 +53,53 @@ export function completePlan(state: State, id: string, known: boolean): void {
   if (!plan.complete) return;
   lengthenPlan(state, id);
   wake(state, `plan:${id}`);
+}
+
+/** How many tasks of a plan were ever started has to be looked up. */
+export interface PlanLookUp {
+  plan: string;
+  size: number;
+  /** When one of those that wait was started, and how far apart starts of one submission may be; milliseconds. */
+  at: number;
+  within: number;
+}
+
+/** What has to be looked up: outcomes of tasks, and of plans how much of them was submitted. */
+export function lookupsOf({ due, plans, members, tasks, rules }: State): {
+  tasks: string[];
+  plans: PlanLookUp[];
+} {
+  const names = [...due.lookups].filter((name) => !name.startsWith(PLAN));
+  const found = [...due.lookups].flatMap((name): PlanLookUp[] => {
+    const plan = name.startsWith(PLAN) ? plans.get(name.slice(PLAN.length)) : undefined;
+    if (!plan || plan.complete) return [];
+    const waiting = [...(members.get(plan.id) ?? [])]
+      .flatMap((id) => tasks.get(id) ?? [])
+      .filter((task) => task.phase === 'held' && waitsForPlan(plan, task));
+    if (waiting.length === 0) return [];
+    const at = Math.min(...waiting.map(({ life }) => beganAt(life)));
+    return [{ plan: plan.id, size: plan.size ?? 1, at, within: Math.max(rules.planTimeout, LEAST_GAP) }];
+  });
+  return { tasks: names, plans: found };
+}
+
+const PLAN = 'plan:';
+/** Without a worker nobody cancels a plan that waits for its rest, so that may come later than the rules say. */
+const LEAST_GAP = 3_600_000;
+
+/**
+ * Tasks started in one submission with one that was started then. A life that follows another, or a plan's name that is
+ * used again, makes a plan no more complete.
+ */
+export function submittedWith(
+  starts: readonly { id: string; at: number }[],
+  { at, within }: PlanLookUp,
+): number {
+  const times = starts.map((start) => start.at).sort((a, b) => a - b);
+  let [from, to] = [at, at];
+  for (const time of times) if (time > to && time - to <= within) to = time;
+  for (const time of times.reverse()) if (time < from && from - time <= within) from = time;
+  return new Set(starts.filter((start) => start.at >= from && start.at <= to).map(({ id }) => id)).size;
 }
 
 export function expirePlan(state: State, id: string, now: number): Taken[] {

@@ -1,6 +1,6 @@
 // A fleet in virtual time around the very same decide as in production: no server, no agents. A job arrives, runs for
 // as long as it takes once decide grants it, lands at once, and is over. How long a job takes is known to nobody before
-// it has ended. Leases are renewed in time, which is why they are so long here.
+// it has ended. As landing takes no time, an agent's end and its landing come together. Leases are renewed in time, which is why they are so long here.
 
 import type { Rules } from '../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
@@ -126,23 +126,29 @@ class Simulation {
     const record = this.state.tasks.get(id);
     if (!live || !record?.fence) throw new Error(`${id} ended without having run`);
     const { fence } = record;
-    this.tell({
+    const stopped: Event = {
       ...live.report,
       number: 2,
       at: 'stopped',
       fence,
       result: { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' },
-    });
+    };
     const landed = { id: landingId(record), kind: 'landed' as const, commit: 'c', entry: 1, behind: 0 };
-    this.tell({ kind: 'writer', role: ROLE, life: '1.run', number: ++this.order, results: [landed] });
+    this.tell(stopped, {
+      kind: 'writer',
+      role: ROLE,
+      life: '1.run',
+      number: ++this.order,
+      results: [landed],
+    });
     if (record.outcome?.kind !== 'landed') throw new Error(`${id} did not land: ${record.outcome?.text}`);
     this.live.delete(id);
     return live.started - (START + live.job.at);
   }
 
-  private tell(event: Event): void {
-    this.events += 1;
-    for (const taken of decide(this.state, event, this.now)) this.heed(taken);
+  private tell(...events: Event[]): void {
+    this.events += events.length;
+    for (const taken of decide(this.state, events, this.now)) this.heed(taken);
     // Whoever is told, knows at once.
     for (const due of Object.values(this.state.due)) due.clear();
   }

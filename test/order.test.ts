@@ -84,6 +84,26 @@ describe('a free slot goes to', () => {
     expect(running(box)).toEqual(['s/waits']);
   });
 
+  test('the one that goes first among those that come together, whoever is told of first', () => {
+    const box = new Box({ ceiling: 1 });
+    box.together(() => {
+      box.reads('s/low');
+      box.reads('s/high', { priority: 5 });
+    });
+    expect(running(box)).toEqual(['s/high']);
+  });
+
+  test('the next on a hot path, when the agent that held both ends and lands in one', () => {
+    const box = new Box({ ceiling: 1 });
+    for (const id of ['s/now', 's/next', 's/last']) box.writes(id, ['hot']);
+    box.writes('s/cold', ['cold']);
+    box.together(() => {
+      box.commits('s/now');
+      box.lands('s/now');
+    });
+    expect(running(box)).toEqual(['s/next']);
+  });
+
   test('the same task after a continue-as-new', () => {
     const box = oneSlot();
     for (let i = 0; i < 80; i++) box.writes(`s/t${i}`, [`dir${i % 7}/file${i % 5}`]);

@@ -273,11 +273,12 @@ class Alarm {
 }
 
 function feed(state: State, events: Event[], numbered: (event: Event) => Event, now: number): void {
-  for (const event of events.splice(0)) {
+  const understood = events.splice(0).flatMap((event) => {
     const problem = problemOf(event);
     if (problem) log.warn(`a message was ignored: ${problem}`);
-    else decide(state, numbered(event), now);
-  }
+    return problem ? [] : numbered(event);
+  });
+  decide(state, understood, now);
   decide(state, { kind: 'tick' }, now);
 }
 

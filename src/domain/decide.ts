@@ -1,6 +1,7 @@
-// decide(state, event, now): every coordination rule of the fleet. No clock, no random, no I/O: the same events give
+// decide(state, events, now): every coordination rule of the fleet. No clock, no random, no I/O: the same events give
 // the same decisions. It updates the state it owns in place, returns the decisions it took, and notes in `state.due`
-// who has to be told. Its rules are in decide/, by who speaks; who may run now is in grant.ts.
+// who has to be told. What comes together is all taken in before anybody is let run: so of all that are free to run by
+// then the one that goes first is the first. Its rules are in decide/, by who speaks; who may run now is in grant.ts.
 
 import { type Checked, onChecked } from './decide/assume.js';
 import { settleExtensions } from './decide/extend.js';
@@ -27,12 +28,13 @@ export type Event =
   /** Time has passed. */
   | { kind: 'tick' };
 
-export function decide(state: State, event: Event, now: number): Taken[] {
+export function decide(state: State, events: Event | readonly Event[], now: number): Taken[] {
+  const together = 'kind' in events ? [events] : events;
   const taken = expire(state, now);
-  taken.push(...apply(state, event, now));
+  for (const event of together) taken.push(...apply(state, event, now));
   do taken.push(...settleExtensions(state, now), ...settle(state, now));
   while (state.toExtend.size > 0);
-  forgetEnded(state);
+  forgetEnded(state, together.length);
   return taken;
 }
 

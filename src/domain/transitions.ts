@@ -22,7 +22,7 @@ import {
 const KEPT_DECISIONS = 60;
 /** Ended tasks that stay on record after their plan has ended, for status and why. */
 const KEPT_ENDED = 500;
-/** Ended tasks looked at after one event: more than one, so that their number shrinks. */
+/** Ended tasks looked at for each event: more than one, so that their number shrinks. */
 const LOOKS = 4;
 
 export interface Taken extends Decision {
@@ -322,8 +322,8 @@ export function end(
  * Drops the oldest ended records of which nothing is left to tell: whose whole plan has ended, or that were submitted on
  * their own. Those that must stay a while longer go to the end of the line, so that they keep nobody from being dropped.
  */
-export function forgetEnded(state: State): void {
-  let looks = Math.min(state.endedOrder.size - KEPT_ENDED, LOOKS);
+export function forgetEnded(state: State, events: number): void {
+  let looks = Math.min(state.endedOrder.size - KEPT_ENDED, LOOKS * events);
   for (const id of state.endedOrder) {
     if (looks-- <= 0) return;
     state.endedOrder.delete(id);

@@ -38,15 +38,30 @@ export class Box {
   private readonly hands = new Map<string, HandReport>();
   private lives = 0;
 
+  private batch: Event[] | undefined;
+
   constructor(rules: Partial<Rules> = {}, recovering = false) {
     this.state = freshState({ ...RULES, ...rules }, this.now);
     if (!recovering) this.tell({ kind: 'surveyed', live: [], last: true });
   }
 
-  tell(event: Event): Taken[] {
-    const taken = decide(this.state, event, this.now);
+  tell(...events: Event[]): Taken[] {
+    if (this.batch) {
+      this.batch.push(...events);
+      return [];
+    }
+    const taken = decide(this.state, events, this.now);
     this.taken.push(...taken);
     return taken;
+  }
+
+  /** What is said meanwhile comes to the coordinator all at once. */
+  together(say: () => void): Taken[] {
+    const batch: Event[] = [];
+    this.batch = batch;
+    say();
+    this.batch = undefined;
+    return this.tell(...batch);
   }
 
   number(of: string): number {

@@ -114,6 +114,7 @@ export interface Spec {
 export type Op =
   | { do: 'submit' | 'announce' | 'sweep' | 'flush' | 'carry' | 'renew' | 'restart' | 'survey' | 'settle' }
   | { do: 'deliver'; pick: number; fate: 'once' | 'once more' | 'lost' }
+  | { do: 'deliver together'; most: number }
   | { do: 'pass'; ms: number }
   | { do: 'agent'; pick: number; how: number; dead: boolean }
   | { do: 'write'; pick: number; how: number }
@@ -261,6 +262,13 @@ export const ops = (faults: boolean): fc.Arbitrary<Op[]> => {
     { weight: 2, arbitrary: fc.constant({ do: 'flush' }) },
     { weight: 6, arbitrary: fc.constant({ do: 'settle' }) },
     {
+      weight: 8,
+      arbitrary: fc.record({
+        do: fc.constant('deliver together' as const),
+        most: fc.integer({ min: 2, max: 6 }),
+      }),
+    },
+    {
       weight: 4,
       arbitrary: fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(1, 500, 3_000) }),
     },
@@ -357,7 +365,7 @@ export class Broken extends Error {}
 const copy = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
 /** What decide was asked and told, for replaying it without a fleet. */
-export type Step = { event: Event; now: number } | { orders: string; now: number } | { standing: string };
+export type Step = { events: Event[]; now: number } | { orders: string; now: number } | { standing: string };
 
 export class Fleet {
   now = 1_000_000;
@@ -448,6 +456,9 @@ export class Fleet {
         break;
       case 'deliver':
         this.deliverOne(op.pick, op.fate);
+        break;
+      case 'deliver together':
+        this.deliverTogether(op.most);
         break;
       case 'pass':
         this.pass(op.ms);
@@ -660,8 +671,7 @@ export class Fleet {
     if (!this.unread) return;
     this.unread = false;
     const words = [...this.said.values()].sort((a, b) => a.number - b.number);
-    for (const word of words) this.tell(word);
-    this.tell({ kind: 'surveyed', live: [], last: false, before: true, circuits: this.memo });
+    this.tell(...words, { kind: 'surveyed', live: [], last: false, before: true, circuits: this.memo });
   }
 
   private survey(): void {
@@ -725,7 +735,25 @@ export class Fleet {
       this.obey(letter.role, letter.orders);
       return;
     }
-    if (letter.line !== undefined && letter.line !== this.line) return;
+    const event = this.open(letter);
+    if (event) this.tell(event);
+  }
+
+  /** What is on its way to the coordinator comes in one batch. */
+  private deliverTogether(most: number): void {
+    const events: Event[] = [];
+    for (const letter of [...this.network]) {
+      if (letter.to !== 'coordinator' || events.length === most) continue;
+      this.network.splice(this.network.indexOf(letter), 1);
+      const event = this.open(letter);
+      if (event) events.push(event);
+    }
+    if (events.length > 0) this.tell(...events);
+  }
+
+  /** Undefined when it is a late word to a coordinator that is no more. */
+  private open(letter: Extract<Letter, { to: 'coordinator' }>): Event | undefined {
+    if (letter.line !== undefined && letter.line !== this.line) return undefined;
     const { event, sentAt } = letter;
     if (event.kind === 'worker' && sentAt !== undefined) {
       for (const { fence } of event.renew) {
@@ -733,21 +761,23 @@ export class Fleet {
         if (agent) agent.leaseEnd = Math.max(agent.leaseEnd, sentAt + agent.lease);
       }
     }
-    this.tell(event);
+    return event;
   }
 
   /** Feeds decide, checks what it did, and sends what is due as the coordinator's workflow does. */
-  tell(event: Event): void {
+  tell(...events: Event[]): void {
     this.told += 1;
-    this.steps.push({ event: copy(event), now: this.now });
+    this.steps.push({ events: copy(events), now: this.now });
     const before = this.busy.look(this.state);
-    const taken = decide(this.state, copy(event), this.now);
+    const taken = decide(this.state, copy(events), this.now);
     this.taken.push(...taken);
     const wrong = this.busy.problem(before, this.state, taken);
     if (wrong) throw new Broken(wrong);
-    this.hearOf(event);
-    if (event.kind === 'issue' && event.number > (this.said.get(event.key)?.number ?? 0))
-      this.said.set(event.key, event);
+    for (const event of events) {
+      this.hearOf(event);
+      if (event.kind === 'issue' && event.number > (this.said.get(event.key)?.number ?? 0))
+        this.said.set(event.key, event);
+    }
     if (!this.unread) this.memo = openCircuits(this.state);
     for (const [key, { until }] of this.memo) this.openUntil.set(key, until);
     for (const { code, task, verdict } of taken) {

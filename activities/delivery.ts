@@ -43,6 +43,13 @@ export interface Delivered {
   reset: boolean;
 }
 
+/** The run that the history of a coordinator began with. */
+export interface Began {
+  run: string;
+  /** That is another run than the one that asks: it was reset to an earlier point of its history. */
+  reset: boolean;
+}
+
 /** The coordinator's answer to a report, when it came soon. */
 export interface Answered {
   standing?: Standing;
@@ -81,8 +88,8 @@ export function deliveryActivities(
     /** A writer's word to the coordinator. */
     tell: (message: Message): Promise<void> => outbox.tell(message),
 
-    /** Gives the run that the history of the workflow that asks began with: another one than its own after a reset. */
-    async begin(): Promise<string> {
+    /** Gives the run that the history of the workflow that asks began with. */
+    async begin(): Promise<Began> {
       const { history } = await client.workflowService.getWorkflowExecutionHistory({
         namespace: client.options.namespace,
         execution: activityInfo().workflowExecution ?? null,
@@ -90,7 +97,7 @@ export function deliveryActivities(
       });
       const run = history?.events?.[0]?.workflowExecutionStartedEventAttributes?.originalExecutionRunId;
       if (!run) throw new Error('the history does not tell which run it began with');
-      return run;
+      return { run, reset: wasReset(run) };
     },
 
     /** Asks Temporal to cancel a task's workflow, which has ended as cancelled and only has to be shown so. */
@@ -101,7 +108,7 @@ export function deliveryActivities(
     /** Sends a batch. Sending it twice does no harm. */
     async deliver(batch: Delivery): Promise<Delivered> {
       const gone: Delivered['gone'] = [];
-      if (activityInfo().workflowExecution?.runId !== batch.began) return { gone, reset: true };
+      if (wasReset(batch.began)) return { gone, reset: true };
       outbox.serves();
       outbox.pause(batch.gap);
       await eachInParallel(batch.standings, PARALLEL, async ({ task, standing }) => {
@@ -124,8 +131,12 @@ export function deliveryActivities(
       return { gone, reset: false };
     },
 
-    /** Lists the fleet's live tasks and writers, and asks each to announce itself to the coordinator of the epoch. */
-    async survey(epoch: number): Promise<Surveyed> {
+    /**
+     * Lists the fleet's live tasks and writers, and asks each to announce itself to the coordinator of the epoch. Undefined,
+     * and nobody is asked, when the coordinator was reset to an earlier point of its history.
+     */
+    async survey(epoch: number, began: string): Promise<Surveyed | undefined> {
+      if (wasReset(began)) return undefined;
       const ids = await runningIds(client, fleet);
       await announce(client, ids, epoch);
       const { count } = await client.workflow.count(
@@ -167,6 +178,9 @@ async function submittedOf(client: Client, fleet: string, wanted: PlanLookUp): P
     starts.push({ id: workflowId, at: startTime.getTime() });
   return submittedWith(starts, wanted);
 }
+
+/** Whether the workflow that asks goes on with the history of another run. */
+const wasReset = (began: string): boolean => activityInfo().workflowExecution?.runId !== began;
 
 /** Every live task and writer of the fleet, by workflow id. */
 export const runningIds = async (client: Client, fleet: string): Promise<string[]> => [

@@ -3,8 +3,12 @@
 // word that is lost on this way is said again by the workflow.
 
 import { Context } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { SINGLE, taskName } from '../src/domain/ids.js';
 import type { TaskReport } from '../src/domain/messages.js';
 import { type AttemptRecord, draftOf, type Packet, packetWith } from '../src/domain/packet.js';
+import { factsOf, TaskInput } from '../src/domain/plan.js';
+import { fieldPath, problemsOf } from '../src/domain/problems.js';
 import type { AgentInput, AgentRun } from './agent.js';
 import type { Answered } from './delivery.js';
 import type { Host } from './host.js';
@@ -22,6 +26,17 @@ export interface AttemptInput extends AgentInput {
 export interface AttemptEnd extends AgentRun, Answered {
   /** The coordinator was told. */
   told: boolean;
+}
+
+export interface AcceptInput {
+  /** What the workflow was started with, by anybody. */
+  raw: unknown;
+  life: string;
+}
+
+/** The task as it was understood, without its prompt, which the history has already. */
+export interface Accepted extends Answered {
+  input: Omit<TaskInput, 'task'> & { task: Omit<TaskInput['task'], 'prompt'> };
 }
 
 export interface ReportInput {
@@ -50,13 +65,38 @@ function isAbandoned(): boolean {
 }
 
 export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Outbox, parts: TaskParts) {
+  /** A task's word to the coordinator; with the answer when it asks for one and that comes soon. */
+  async function report({ report, asks, gap }: ReportInput): Promise<Answered> {
+    if (gap !== undefined) outbox.pause(gap);
+    if (!asks) await outbox.tell(report);
+    const standing = asks ? await outbox.ask(report, PATIENCE.workflowTask) : undefined;
+    return standing ? { standing } : {};
+  }
+
   return {
-    /** A task's word to the coordinator; with the answer when it asks for one and that comes soon. */
-    async report({ report, asks, gap }: ReportInput): Promise<Answered> {
-      if (gap !== undefined) outbox.pause(gap);
-      if (!asks) await outbox.tell(report);
-      const standing = asks ? await outbox.ask(report, PATIENCE.workflowTask) : undefined;
-      return standing ? { standing } : {};
+    report,
+
+    /**
+     * Checks what a task was started with, and announces it. What was understood is recorded: another schema changes no
+     * replay, and the schema is not made anew for each workflow. Throws a failure of type BadTask.
+     */
+    async accept({ raw, life }: AcceptInput): Promise<Accepted> {
+      const { task, ...input } = inputOf(raw);
+      const { prompt: _, ...rest } = task;
+      const plan = input.plan ?? { id: SINGLE };
+      const said: TaskReport = {
+        kind: 'task',
+        id: taskName(plan.id, task.id),
+        life,
+        number: 1,
+        plan: { id: plan.id, ...(input.plan?.size === undefined ? {} : { size: input.plan.size }) },
+        facts: factsOf(task, plan.id),
+        attempt: 1,
+        at: 'waiting',
+      };
+      // Worth waiting for, unless the answer is that the plan has to arrive first.
+      const answered = await report({ report: said, asks: (input.plan?.size ?? 1) === 1 });
+      return { input: { ...input, task: rest }, ...answered };
     },
 
     /** Runs the agent, tells what came out, and keeps the packet when that was the task's end. */
@@ -82,4 +122,18 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
       }
     },
   };
+}
+
+function inputOf(raw: unknown): TaskInput {
+  const parsed = TaskInput.safeParse(raw);
+  if (parsed.success) return parsed.data;
+  const lines = problemsOf(parsed.error, TaskInput, raw).map(
+    ({ path, message, found, hint }) =>
+      `${fieldPath(path) || 'input'}: ${message}${found ? ` (found ${found})` : ''}${hint ? `; ${hint}` : ''}`,
+  );
+  throw ApplicationFailure.create({
+    type: 'BadTask',
+    nonRetryable: true,
+    message: `the task cannot be accepted:\n${lines.join('\n')}`,
+  });
 }

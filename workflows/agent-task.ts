@@ -23,7 +23,7 @@ import {
 } from '@temporalio/workflow';
 import type { StartFrom } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
-import type { AttemptEnd } from '../activities/reports.js';
+import type { Accepted, AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
 import { CLAIMS_MEMO, QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName } from '../src/domain/ids.js';
 import type {
@@ -42,21 +42,24 @@ import {
   OwnClaims,
 } from '../src/domain/own-claims.js';
 import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js';
-import { factsOf, TaskInput } from '../src/domain/plan.js';
-import { fieldPath, problemsOf } from '../src/domain/problems.js';
+import { factsOf, type TaskInput } from '../src/domain/plan.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
 
 /** What one run of the workflow hands to the next. */
 export interface CarriedTask {
+  input: Accepted['input'];
   life: string;
   number: number;
+  /** Something to tell the coordinator. */
+  owed: boolean;
   report: Pick<TaskReport, 'attempt' | 'at' | 'fence' | 'result' | 'cancel'>;
   attempts: AttemptRecord[];
   /** Upstreams that were found while it was live. */
   blockers?: Edge[];
   standing?: Standing;
   epoch?: number;
+  /** What the list of workflows shows. */
   shown: string;
   kept?: boolean;
   /** Once they have changed. */
@@ -78,36 +81,46 @@ const HISTORY_LIMIT = 2_000;
 /** Upstreams that may be added to one task while it is live. */
 const MOST_BLOCKERS = 100;
 
-const { report, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
+const { accept, report, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
   startToCloseTimeout: '30s',
   localRetryThreshold: '1m',
   retry: { initialInterval: '200ms', maximumInterval: '20s' },
 });
 
 export async function agentTask(raw: unknown, carried?: CarriedTask): Promise<Outcome> {
-  const run = new TaskRun(raw, parse(raw), carried);
   // Cancel in the Web UI is a request like any other: the coordinator records it, the agent is ended, then it is over.
-  CancellationScope.current().cancelRequested.catch(() => run.cancelledInTemporal());
-  return await CancellationScope.nonCancellable(() => run.toTheEnd());
+  const { cancelRequested } = CancellationScope.current();
+  return await CancellationScope.nonCancellable(async () => {
+    const run = new TaskRun(raw as { task: TaskInput['task'] }, carried ?? (await enter(raw)));
+    cancelRequested.catch(() => run.cancelledInTemporal());
+    return await run.toTheEnd();
+  });
 }
 
-function parse(raw: unknown): TaskInput {
-  const parsed = TaskInput.safeParse(raw);
-  if (parsed.success) return parsed.data;
-  const lines = problemsOf(parsed.error, TaskInput, raw).map(
-    ({ path, message, found, hint }) =>
-      `${fieldPath(path) || 'input'}: ${message}${found ? ` (found ${found})` : ''}${hint ? `; ${hint}` : ''}`,
-  );
-  throw ApplicationFailure.create({
-    type: 'BadTask',
-    nonRetryable: true,
-    message: `the task cannot be accepted:\n${lines.join('\n')}`,
-  });
+/** The first word to the coordinator. */
+async function enter(raw: unknown): Promise<CarriedTask> {
+  const life = lifeOf(workflowInfo());
+  try {
+    const { input, standing } = await accept({ raw, life });
+    return {
+      input,
+      life,
+      number: 1,
+      owed: false,
+      report: { attempt: 1, at: 'waiting' },
+      attempts: [],
+      shown: shownAtStart(),
+      ...(standing ? { standing, epoch: standing.epoch } : {}),
+    };
+  } catch (error) {
+    throw error instanceof ActivityFailure && error.cause instanceof ApplicationFailure ? error.cause : error;
+  }
 }
 
 class TaskRun {
   readonly id: string;
   readonly life: string;
+  private readonly input: TaskInput;
   private readonly plan: { id: string; size?: number };
   /** As submitted; `facts` has what was found since as well. */
   private readonly submitted: TaskFacts;
@@ -126,33 +139,33 @@ class TaskRun {
   private kept: boolean;
   /** Temporal itself was asked to cancel this workflow. */
   private cancelRequested = false;
-  /** Something to tell the coordinator. */
-  private owed = true;
+  private owed: boolean;
   /** The standing that has been acted upon. */
   private heeded: Standing | undefined;
 
   constructor(
-    private readonly raw: unknown,
-    private readonly input: TaskInput,
-    carried: CarriedTask | undefined,
+    private readonly raw: { task: Pick<TaskInput['task'], 'prompt'> },
+    carried: CarriedTask,
   ) {
-    const { plan, task } = input;
+    const { plan, task } = carried.input;
+    this.input = { ...carried.input, task: { ...task, prompt: raw.task.prompt } };
     this.plan = plan
       ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) }
       : { id: SINGLE };
     this.id = taskName(this.plan.id, task.id);
-    this.submitted = factsOf(task, this.plan.id);
-    this.blockers = carried?.blockers ?? [];
-    this.claims = new OwnClaims(this.submitted.writes, carried?.claims);
-    this.from = carried?.from;
-    this.life = carried?.life ?? lifeOf(workflowInfo());
-    this.number = carried?.number ?? 0;
-    this.report = carried?.report ?? { attempt: 1, at: 'waiting' };
-    this.attempts = carried?.attempts ?? [];
-    this.standing = carried?.standing;
-    this.epoch = carried?.epoch;
-    this.shown = carried?.shown ?? shownAtStart();
-    this.kept = carried?.kept ?? false;
+    this.submitted = factsOf(this.input.task, this.plan.id);
+    this.blockers = carried.blockers ?? [];
+    this.claims = new OwnClaims(this.submitted.writes, carried.claims);
+    this.from = carried.from;
+    this.life = carried.life;
+    this.number = carried.number;
+    this.owed = carried.owed;
+    this.report = carried.report;
+    this.attempts = carried.attempts;
+    this.standing = carried.standing;
+    this.epoch = carried.epoch;
+    this.shown = carried.shown;
+    this.kept = carried.kept ?? false;
     this.listen();
   }
 
@@ -248,7 +261,6 @@ class TaskRun {
 
   async toTheEnd(): Promise<Outcome> {
     for (;;) {
-      this.show();
       const { standing } = this;
       if (this.owed) {
         await this.announce();
@@ -257,6 +269,8 @@ class TaskRun {
         if (standing.outcome) return await this.end(standing, standing.outcome);
         await this.heed(standing);
       } else {
+        // Not before: each thing shown is an event.
+        this.show();
         const { continueAsNewSuggested, historyLength } = workflowInfo();
         if (continueAsNewSuggested || historyLength > HISTORY_LIMIT) await this.continueAsNew();
         await condition(() => this.owed || this.hasNews());
@@ -270,9 +284,7 @@ class TaskRun {
 
   private async announce(): Promise<void> {
     this.owed = false;
-    const { at } = this.report;
-    // Worth waiting for, unless the answer is that the plan has to arrive first.
-    const asks = at === 'stopped' || (this.number === 0 && (this.plan.size ?? 1) === 1);
+    const asks = this.report.at === 'stopped';
     const gap = this.standing?.gap;
     const said = { report: this.nextReport(), asks, ...(gap === undefined ? {} : { gap }) };
     const { standing } = await report(said);
@@ -339,6 +351,8 @@ class TaskRun {
       if (this.standing && isOver(this.standing, fence)) scope.cancel();
       this.show();
     }
+    // What was heard meanwhile counted for the attempt only: the task has still to act upon it.
+    this.heeded = standing;
     const { result, record, told, standing: answer, kept } = over as AttemptEnd;
     this.from = this.claims.over(result.dead) ? workOf(result) : undefined;
     this.attempts.push({ ...record, result });
@@ -403,8 +417,11 @@ class TaskRun {
 
   private async continueAsNew(): Promise<void> {
     const { life, number, report, attempts, blockers, claims, from, standing, epoch, shown, kept } = this;
+    const { prompt: _, ...task } = this.input.task;
     await continueAsNew<typeof agentTask>(this.raw, {
+      input: { ...this.input, task },
       life,
+      owed: true,
       number,
       report,
       attempts,

@@ -183,7 +183,10 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   };
   // True in a workflow task that has only just begun.
   let fresh = false;
-  const began = await begin();
+  const { run: began, reset } = await begin();
+  // What was decided and said since the point it was reset to is forgotten: as little is known as after a loss of all
+  // state. Before anything is sent: the answers would thwart the attempt, again and again.
+  if (reset) await nextRun({});
   // It may have waited long for a worker, and what recovers waits from now on.
   if (!input.carried) state = freshState(input.rules, now());
 
@@ -198,9 +201,11 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     fresh = false;
     if (now() >= surveyAt) {
       surveys += 1;
-      const { live, before, legacy } = await survey(state.epoch);
+      const surveyed = await survey(state.epoch, began);
+      if (!surveyed) return await nextRun({});
       const last = surveys > 1;
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
+      const { live, before, legacy } = surveyed;
       const { words, circuits } = legacy;
       feed(state, [...words, { kind: 'surveyed', live, last, before, circuits }], numbered, now());
     }
@@ -217,7 +222,6 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
       lazyAt = Number.POSITIVE_INFINITY;
     }
     if (hasDue(state)) {
-      // What was decided and said since then is forgotten: as little is known as after a loss of all state.
       if (await flush(state, inbox, began, pace.gap)) await nextRun({});
       continue;
     }

@@ -7,9 +7,12 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { allClosed } from '../bench/server/count.js';
 import { type NoopFleet, World } from '../bench/server/world.js';
+import { rulesOf } from '../src/domain/config.js';
+import { decide } from '../src/domain/decide.js';
 import { compareFences } from '../src/domain/fence.js';
-import { coordinatorId, SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
+import { controlQueue, coordinatorId, SIGNAL, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
+import { carry, freshState } from '../src/domain/state.js';
 import { replayHistories } from './support/fleet.js';
 
 let world: World;
@@ -76,6 +79,38 @@ describe('the coordinator', () => {
     // Whoever gets stuck in a run takes all the rest of the storm in it.
     expect(sent / runs).toBeLessThan(120);
     expectOneByOne(fleet);
+    await fleet.stop();
+  });
+
+  // What it hands on is more than Temporal takes in one payload.
+  it('continues as new with thousands of live tasks, and answers with all of them', async () => {
+    const fleet = await world.serveFleet({ ceiling: 4 });
+    const rules = rulesOf(fleet.config);
+    const now = Date.now();
+    const state = freshState(rules, now);
+    decide(state, { kind: 'surveyed', live: [], last: true }, now);
+    const ids = Array.from({ length: 8_000 }, (_, i) => `big/t${i}`);
+    for (const id of ids) {
+      const facts = { role: 'main', writes: [`src/${id}.ts`], reads: [], after: [] };
+      const plan = { id: 'big', size: ids.length + 1 };
+      const life = `${now}.${id}`;
+      decide(state, { kind: 'task', id, life, number: 1, plan, facts, attempt: 1, at: 'waiting' }, now);
+    }
+    for (const due of Object.values(state.due)) due.clear();
+    const carried = carry(state);
+    expect(JSON.stringify(carried).length).toBeGreaterThan(2 * 1024 * 1024);
+    const { firstExecutionRunId } = await world.client.workflow.start(WORKFLOW.coordinator, {
+      workflowId: coordinatorId(fleet.name),
+      taskQueue: controlQueue(fleet.name),
+      workflowIdConflictPolicy: 'TERMINATE_EXISTING',
+      args: [{ rules, carried, historyLimit: 20 }],
+    });
+    while ((await coordinator(fleet).describe()).runId === firstExecutionRunId) {
+      await coordinator(fleet).signal(SIGNAL.tell, NOTHING);
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    const { tasks } = await fleet.client.overview();
+    expect(tasks.map(({ id }) => id)).toEqual(ids);
     await fleet.stop();
   });
 

@@ -3,6 +3,7 @@
 
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Activities, TaskActivities } from '../activities/index.js';
+import { dataConverter } from '../src/client/payload.js';
 import type { Config } from '../src/domain/config.js';
 import { controlQueue, taskQueue } from '../src/domain/ids.js';
 import { type HostSize, Room } from './room.js';
@@ -38,6 +39,7 @@ export async function serveQueues(settings: QueueSettings): Promise<ServedQueues
   const shared: Partial<WorkerOptions> = {
     connection,
     namespace,
+    dataConverter,
     identity,
     workflowBundle: { codePath: bundle },
     shutdownGraceTime: 0,

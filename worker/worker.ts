@@ -13,6 +13,7 @@ import { mirrorsOf } from '../activities/mirror.js';
 import { workerIdentity } from '../activities/presence.js';
 import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
+import { dataConverter } from '../src/client/payload.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
 import { serveQueues } from './queues.js';
 import type { HostSize } from './room.js';
@@ -50,7 +51,7 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   installRuntime(log);
   const connection = await Connection.connect(settings.connection);
   await registerSearchAttributes(connection, namespace);
-  const client = new Client({ connection, namespace });
+  const client = new Client({ connection, namespace, dataConverter });
   await prepareHome(home);
   const mirrors = mirrorsOf(home, config.repositories);
   const host: Host = { config, home, mirrors, client, self: identityOf(process.pid), log };

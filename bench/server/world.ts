@@ -13,6 +13,7 @@ import type { Activities } from '../../activities/index.js';
 import { Outbox } from '../../activities/outbox.js';
 import { reportActivities } from '../../activities/reports.js';
 import { FleetClient } from '../../src/client/fleet-client.js';
+import { dataConverter } from '../../src/client/payload.js';
 import { Config, rulesOf } from '../../src/domain/config.js';
 import type { Fence } from '../../src/domain/fence.js';
 import { coordinatorId, WORKFLOW } from '../../src/domain/ids.js';
@@ -74,7 +75,7 @@ export class World {
     const native = await NativeConnection.connect({ address: server.address });
     await registerSearchAttributes(connection, server.namespace);
     const dir = mkdtempSync(join(tmpdir(), 'signalbox-bench-'));
-    const client = new Client({ connection, namespace: server.namespace });
+    const client = new Client({ connection, namespace: server.namespace, dataConverter });
     return new World(server, client, native, dir, options.bundle ?? builtBundle());
   }
 

@@ -9,6 +9,7 @@ import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '
 import { type ClientConnectConfig, loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
 import { BadDocument, parseText } from './documents.js';
+import { dataConverter } from './payload.js';
 
 export interface ServerAddress {
   connection: ConnectionOptions;
@@ -109,7 +110,7 @@ export async function connect(server: ServerAddress): Promise<Client> {
     await connection.close();
     throw error;
   }
-  return new Client({ connection, namespace: server.namespace });
+  return new Client({ connection, namespace: server.namespace, dataConverter });
 }
 
 async function open(server: ServerAddress): Promise<Connection> {

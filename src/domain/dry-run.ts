@@ -36,8 +36,8 @@ export interface DryRun {
   parallel: { atMost: number; exact: boolean };
 }
 
-/** An answer of Temporal's to a query holds 2 MB. */
-const MOST_BYTES = 1_900_000;
+/** An answer of Temporal's to a query holds 2 MB, and this is compressed on its way to a few percent. */
+const MOST_BYTES = 12_000_000;
 
 /** The picture, unless there are so many live tasks that an answer cannot hold it. */
 export function pictureFor(state: State, now: number, most = MOST_BYTES): Picture | undefined {

@@ -10,6 +10,7 @@ import { stringify } from 'yaml';
 import { type Fleet, readFleet } from '../../src/client/config.js';
 import { connect } from '../../src/client/connection.js';
 import { FleetClient, type TaskSource } from '../../src/client/fleet-client.js';
+import { dataConverter } from '../../src/client/payload.js';
 import { readLedger, readPackets } from '../../src/client/records.js';
 import { audit } from '../../src/domain/audit.js';
 import { rulesOf } from '../../src/domain/config.js';
@@ -225,7 +226,7 @@ export async function replayHistories(address: string, fleets: readonly string[]
     const bundle = { codePath: resolve('dist/workflow-bundle.js') };
     let replayed = 0;
     for await (const { workflowId, error } of Worker.runReplayHistories(
-      { workflowBundle: bundle },
+      { workflowBundle: bundle, dataConverter },
       histories(),
     )) {
       if (error) throw new Error(`${workflowId} takes another course when it is replayed: ${error.message}`);

@@ -9,7 +9,5 @@ export default defineConfig({
     // Two cores, and much of the time is spent waiting for real processes.
     maxWorkers: 3,
     pool: 'forks',
-    // Real processes on a loaded machine: one more try there, and each use of it shows in the report as a retry.
-    retry: process.env.CI ? 1 : 0,
   },
 });

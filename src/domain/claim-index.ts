@@ -57,8 +57,13 @@ class Children {
     return this.nodes.size;
   }
 
-  all = (): Iterable<Node> => this.nodes.values();
-  get = (key: Key): Node | undefined => this.nodes.get(textOf(key));
+  all(): Iterable<Node> {
+    return this.nodes.values();
+  }
+
+  get(key: Key): Node | undefined {
+    return this.nodes.get(textOf(key));
+  }
 
   obtain(key: Key): Node {
     const text = textOf(key);
@@ -129,7 +134,7 @@ export class ClaimIndex {
         this.roots.set(place, node);
       }
       for (const key of this.keys(place, pattern)) node = node.obtain(key);
-      node.here.push({ holder, pattern });
+      node.here = [...node.here, { holder, pattern }];
     }
   }
 

@@ -11,8 +11,8 @@ class Node {
   here = 0;
   /** The most claims on one way from a child of this node downwards. */
   below = 0;
-  /** How many children have so many claims on their way downwards. */
-  private tally: Map<number, number> | undefined;
+  /** How many children have so many claims on their way downwards; their numbers move by one, so it has no holes. */
+  private tally: number[] | undefined;
 
   constructor(
     readonly parent: Node | undefined,
@@ -56,12 +56,11 @@ class Node {
   /** The number of a child has moved by one at most. */
   private retally(before: number, after: number): void {
     if (before === after) return;
-    this.tally ??= new Map();
+    this.tally ??= [0, 0];
     const { tally } = this;
-    const left = (tally.get(before) ?? 1) - 1;
-    if (left > 0) tally.set(before, left);
-    else tally.delete(before);
-    if (after > 0) tally.set(after, (tally.get(after) ?? 0) + 1);
+    const left = before > 0 ? (tally[before] ?? 0) - 1 : 0;
+    tally[before] = left;
+    if (after > 0) tally[after] = (tally[after] ?? 0) + 1;
     if (after > this.below || (before === this.below && left === 0)) this.below = after;
   }
 }

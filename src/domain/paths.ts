@@ -61,9 +61,9 @@ export function parsePattern(claim: string): Pattern {
     glob,
     segments,
     parts,
-    keys: (glob ? parts.slice(0, endOf(parts)) : parts).map((part) =>
-      typeof part === 'string' ? part : part.tokens,
-    ),
+    keys: glob
+      ? parts.slice(0, endOf(parts)).map((part) => (typeof part === 'string' ? part : part.tokens))
+      : segments,
   };
 }
 

@@ -80,6 +80,7 @@ export function wake(state: State, key: string): void {
 
 /** Extensions that wait for `key` are looked at again. */
 export function wakeExtenders(state: State, key: string): void {
+  if (state.extenders.size === 0) return;
   for (const id of state.extenders.get(key) ?? []) state.toExtend.add(id);
 }
 

@@ -54,18 +54,18 @@ export interface Packet {
   beside: Beside[];
 }
 
-/** What the task itself knows of its packet. */
+/** What is known of a packet before the outcome. */
 export type PacketDraft = Omit<Packet, 'outcome' | 'decisions' | 'beside'>;
 
 export function draftOf(
-  report: Pick<TaskReport, 'id' | 'life' | 'facts'>,
-  more: { fleet: string; prompt: string; attempts: AttemptRecord[] },
+  { id, life, facts }: Pick<TaskReport, 'id' | 'life' | 'facts'>,
+  more: Pick<Packet, 'fleet' | 'attempts'> & Partial<Pick<Packet, 'prompt'>>,
 ): PacketDraft {
-  const { title, agent, role, issue, uses, writes, reads, after, assumes, onBroken } = report.facts;
+  const { title, agent, role, issue, uses, writes, reads, after, assumes, onBroken } = facts;
   return {
     version: 1,
-    task: report.id,
-    life: report.life,
+    task: id,
+    life,
     writes,
     reads,
     after,

@@ -427,6 +427,31 @@ export function reindexClaims(state: State): void {
     state.claims.add(task.id, task.repository, patternsOf(state, task));
 }
 
+/** Somebody of whom nothing was decided yet. `earlier`: the record of the life before. */
+export function newRecord(
+  who: Pick<TaskRecord, 'id' | 'kind' | 'life' | 'plan' | 'facts' | 'repository'> & Partial<TaskRecord>,
+  earlier: TaskRecord | undefined,
+  now: number,
+): TaskRecord {
+  return {
+    pastLives: earlier ? [...earlier.pastLives, earlier.life].slice(-KEPT_LIVES) : [],
+    seen: 0,
+    arrived: 0,
+    came: now,
+    phase: 'held',
+    since: now,
+    attempt: 1,
+    excused: 0,
+    holds: false,
+    decisions: [],
+    beside: [],
+    ...who,
+  };
+}
+
+/** Of earlier lives, so many are remembered. */
+const KEPT_LIVES = 10;
+
 /** Puts a record under the state's care; every index that follows from its phase is brought up to date. */
 export function indexTask(state: State, task: TaskRecord): void {
   state.tasks.set(task.id, task);

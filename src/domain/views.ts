@@ -3,7 +3,7 @@
 import { whyBeside } from './beside.js';
 import { type FreezeReport, told, wordTold } from './freeze.js';
 import type { Decision, Edge, LandingOrder, Orders, Outcome, Standing } from './messages.js';
-import type { Packet } from './packet.js';
+import { draftOf, type Packet } from './packet.js';
 import { explain, type ReasonCode } from './reasons.js';
 import { useText } from './resources.js';
 import { leaseOf, type Phase, type State, type TaskRecord } from './state.js';
@@ -271,26 +271,12 @@ export function storyOf(state: State, id: string, now: number): Story | undefine
 export function packetOf(state: State, id: string): Packet | undefined {
   const task = state.tasks.get(id);
   if (!task?.outcome || task.kind !== 'task') return undefined;
-  const { title, role, agent, issue, writes, reads, uses, after, assumes, onBroken } = task.facts;
+  const { life, facts, outcome, decisions } = task;
   return {
-    version: 1,
-    task: nameOf(task),
-    fleet: state.rules.fleet,
-    life: task.life,
-    writes,
-    reads,
-    after,
-    outcome: task.outcome,
-    attempts: [],
-    decisions: task.decisions,
+    ...draftOf({ id: nameOf(task), life, facts }, { fleet: state.rules.fleet, attempts: [] }),
+    outcome,
+    decisions,
     beside: besideOf(state, task),
-    ...(title ? { title } : {}),
-    ...(role ? { role } : {}),
-    ...(agent ? { agent } : {}),
-    ...(assumes ? { assumes } : {}),
-    ...(onBroken ? { onBroken } : {}),
-    ...(issue ? { issue } : {}),
-    ...(uses ? { uses } : {}),
   };
 }
 

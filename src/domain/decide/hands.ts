@@ -5,7 +5,7 @@
 import { earlierLife, type Fence, sameFence } from '../fence.js';
 import { HAND } from '../ids.js';
 import type { HandReport } from '../messages.js';
-import { indexTask, patternsOf, type State, type TaskRecord } from '../state.js';
+import { indexTask, newRecord, patternsOf, type State, type TaskRecord } from '../state.js';
 import { end, leave, record, release, type Taken, takeClaims } from '../transitions.js';
 import { heedsAnother, outgrow, supersede } from './lives.js';
 import { heard } from './recovery.js';
@@ -37,29 +37,25 @@ const isPast = (known: TaskRecord, report: HandReport): boolean =>
   known.pastLives.includes(report.life) || earlierLife(report.life, known.life);
 
 function arrive(state: State, report: HandReport, earlier: TaskRecord | undefined, now: number): Taken[] {
-  const hand: TaskRecord = {
-    id: report.id,
-    kind: 'hand',
-    life: report.life,
-    pastLives: earlier ? [...earlier.pastLives, earlier.life].slice(-10) : [],
-    seen: report.number,
-    plan: { id: HAND },
-    facts: { writes: report.writes, reads: [], after: [] },
-    repository: report.repository ?? state.rules.defaultRepository,
-    arrived: ++state.arrivals,
-    came: now,
-    phase: 'held',
-    since: now,
-    attempt: 1,
-    excused: 0,
-    holds: false,
-    decisions: [],
-    beside: [],
-    by: report.by,
-    handLease: report.lease,
-    noWait: !report.wait,
-    ...(report.note ? { note: report.note } : {}),
-  };
+  const { id, life, number: seen, writes, repository, by, note, lease: handLease, wait } = report;
+  const hand = newRecord(
+    {
+      id,
+      kind: 'hand',
+      life,
+      seen,
+      plan: { id: HAND },
+      facts: { writes, reads: [], after: [] },
+      repository: repository ?? state.rules.defaultRepository,
+      arrived: ++state.arrivals,
+      by,
+      handLease,
+      noWait: !wait,
+      ...(note ? { note } : {}),
+    },
+    earlier,
+    now,
+  );
   state.patterns.delete(hand.id);
   indexTask(state, hand);
   heard(state, hand.id);

@@ -3,7 +3,7 @@
 
 import { inheritCircuits } from '../circuits.js';
 import type { Outcome } from '../messages.js';
-import { indexTask, type OpenCircuit, type State } from '../state.js';
+import { indexTask, newRecord, type OpenCircuit, type State } from '../state.js';
 import { type Taken, wake, wakeDependents } from '../transitions.js';
 import { completePlan } from './plans.js';
 
@@ -95,27 +95,22 @@ export function onFound(state: State, event: Found, now: number): Taken[] {
   }
   for (const { task, outcome } of event.outcomes) {
     if (state.tasks.has(task)) continue;
-    indexTask(state, {
-      id: task,
-      kind: 'task',
-      life: '',
-      pastLives: [],
-      seen: 0,
-      plan: { id: task.slice(0, task.indexOf('/')) },
-      facts: { writes: [], reads: [], after: [] },
-      repository: state.rules.defaultRepository,
-      arrived: 0,
-      came: 0,
-      phase: 'ended',
-      since: now,
-      attempt: 1,
-      excused: 0,
-      holds: false,
-      decisions: [],
-      beside: [],
-      gone: true,
-      outcome,
-    });
+    const record = newRecord(
+      {
+        id: task,
+        kind: 'task',
+        life: '',
+        plan: { id: task.slice(0, task.indexOf('/')) },
+        facts: { writes: [], reads: [], after: [] },
+        repository: state.rules.defaultRepository,
+        phase: 'ended',
+        gone: true,
+        outcome,
+      },
+      undefined,
+      now,
+    );
+    indexTask(state, record);
     wakeDependents(state, task);
   }
   return [];

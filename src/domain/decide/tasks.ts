@@ -5,7 +5,7 @@ import { earlierLife } from '../fence.js';
 import type { CancelRequest, TaskReport } from '../messages.js';
 import { lengthen } from '../order.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
-import { indexTask, type State, type TaskRecord } from '../state.js';
+import { indexTask, newRecord, type State, type TaskRecord } from '../state.js';
 import { type Taken, wake, wakeBlocked } from '../transitions.js';
 import { follow } from './attempts.js';
 import { cancelTask } from './cancel.js';
@@ -58,25 +58,14 @@ const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } 
 /** A task that is new to this coordinator, or a new life of one. */
 function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefined, now: number): Taken[] {
   const facts = { ...report.facts, after: ownEdges(report.facts.after) };
-  const task: TaskRecord = {
-    id: report.id,
-    kind: 'task',
-    life: report.life,
-    pastLives: earlier ? [...earlier.pastLives, earlier.life].slice(-10) : [],
-    seen: report.number,
-    plan: report.plan,
-    facts,
-    repository: repositoryOf(state.rules, facts),
-    arrived: ++state.arrivals,
-    came: now,
-    phase: 'held',
-    since: now,
-    attempt: report.attempt,
-    excused: 0,
-    holds: false,
-    decisions: [],
-    beside: [],
-  };
+  const { id, life, number: seen, plan, attempt } = report;
+  const repository = repositoryOf(state.rules, facts);
+  const arrived = ++state.arrivals;
+  const task = newRecord(
+    { id, kind: 'task', life, seen, plan, facts, repository, arrived, attempt },
+    earlier,
+    now,
+  );
   state.patterns.delete(task.id);
   indexTask(state, task);
   heard(state, task.id);

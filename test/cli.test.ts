@@ -19,7 +19,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { stringify } from 'yaml';
 import { program } from '../src/cli/main.js';
 import { readFleet } from '../src/client/config.js';
-import { NoWorker } from '../src/client/fleet-client.js';
+import { NoWorker } from '../src/client/refused.js';
 import type { Overview, Story, TaskLine } from '../src/domain/views.js';
 import { edit, MAIN, TestFleet } from './support/fleet.js';
 

@@ -5,8 +5,8 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { describe, expect, inject, it } from 'vitest';
-import { Refused } from '../src/client/fleet-client.js';
 import { readLedger, readPackets } from '../src/client/records.js';
+import { Refused } from '../src/client/refused.js';
 import { rulesOf } from '../src/domain/config.js';
 import {
   controlQueue,

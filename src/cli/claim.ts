@@ -45,7 +45,7 @@ export const claimCommand = (): Command =>
           if (name !== undefined) checkRepository(name, Object.keys(fleet.config.repositories));
         const id = handName(options.name);
         const { note, repository } = options;
-        const result = await signalbox.claim({
+        const result = await signalbox.hands.claim({
           id,
           by: me(),
           writes: paths,

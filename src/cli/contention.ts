@@ -1,6 +1,7 @@
 import { Command } from 'commander';
-import { type FleetClient, NoAnswer } from '../client/fleet-client.js';
+import type { FleetClient } from '../client/fleet-client.js';
 import { readPackets } from '../client/records.js';
+import { NoAnswer } from '../client/refused.js';
 import { type Contender, type Contention, contentionOf } from '../domain/contention.js';
 import { formatDuration } from '../domain/durations.js';
 import { changedPaths } from '../domain/packet.js';

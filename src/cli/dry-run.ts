@@ -2,7 +2,7 @@
 
 import { readFleet } from '../client/config.js';
 import { NoServer } from '../client/connection.js';
-import { NoAnswer } from '../client/fleet-client.js';
+import { NoAnswer } from '../client/refused.js';
 import { rulesOf } from '../domain/config.js';
 import { type DryRun, dryRun, emptyFleet, type Picture } from '../domain/dry-run.js';
 import { SINGLE, taskName } from '../domain/ids.js';

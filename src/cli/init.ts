@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { simpleGit } from 'simple-git';
 import { CONFIG_FILE } from '../client/config.js';
 import { parseText } from '../client/documents.js';
-import { Refused } from '../client/fleet-client.js';
+import { Refused } from '../client/refused.js';
 import { Config } from '../domain/config.js';
 import { type CommonOptions, print } from './context.js';
 

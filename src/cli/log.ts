@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
 import { connect, findServer } from '../client/connection.js';
-import { FleetClient, Refused } from '../client/fleet-client.js';
+import { FleetClient } from '../client/fleet-client.js';
+import { Refused } from '../client/refused.js';
 import { BadInput, type CommonOptions, fullName } from './context.js';
 
 const POLL_MS = 300;

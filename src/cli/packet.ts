@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
-import { Refused } from '../client/fleet-client.js';
 import { readPackets } from '../client/records.js';
+import { Refused } from '../client/refused.js';
 import { printPacket } from '../domain/packet.js';
 import { type CommonOptions, fullName, print } from './context.js';
 

@@ -27,7 +27,7 @@ export const releaseCommand = (): Command =>
       if (more.length > 0) throw new BadInput("one name at a time; a task's paths need --task");
       await withFleet(options, async ({ signalbox }) => {
         const id = name.startsWith('hand/') ? name : handName(name);
-        await signalbox.release(id, me());
+        await signalbox.hands.release(id, me());
         print(options, { released: id }, () => `${id} is released`);
       });
     });

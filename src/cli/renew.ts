@@ -25,7 +25,7 @@ export const renewCommand = (): Command =>
       await withFleet(options, async ({ signalbox }) => {
         const id = name.startsWith('hand/') ? name : handName(name);
         const { fence } = options;
-        const renewed = await signalbox.renew(id, { fence, ...(lease ? { lease } : {}) });
+        const renewed = await signalbox.hands.renew(id, { fence, ...(lease ? { lease } : {}) });
         print(
           options,
           { renewed: id, ...renewed },

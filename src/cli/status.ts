@@ -1,5 +1,6 @@
 import { Command } from 'commander';
-import { Refused, type TaskDescription } from '../client/fleet-client.js';
+import type { TaskDescription } from '../client/fleet-reader.js';
+import { Refused } from '../client/refused.js';
 import { formatDuration } from '../domain/durations.js';
 import { freezeText } from '../domain/freeze.js';
 import type { Overview } from '../domain/views.js';

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { readFleet } from '../client/config.js';
-import { type NoAnswer, NoWorker } from '../client/fleet-client.js';
+import { type NoAnswer, NoWorker } from '../client/refused.js';
 import { SINGLE, taskName } from '../domain/ids.js';
 import { IF_BUSY } from '../domain/plan.js';
 import type { TaskLine } from '../domain/views.js';

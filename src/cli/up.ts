@@ -11,7 +11,7 @@ import {
   serverNoteFile,
   writeServerNote,
 } from '../client/connection.js';
-import { Refused } from '../client/fleet-client.js';
+import { Refused } from '../client/refused.js';
 import { BadInput, type CommonOptions } from './context.js';
 import { type SizeOptions, sizeArgs, sizeOf, withSizeOptions } from './host-size.js';
 import { superviseWorker } from './supervise.js';

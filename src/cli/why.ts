@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { NoAnswer, Refused } from '../client/fleet-client.js';
 import { readPackets } from '../client/records.js';
+import { NoAnswer, Refused } from '../client/refused.js';
 import { formatDuration } from '../domain/durations.js';
 import { tellStory } from '../domain/story.js';
 import { type CommonOptions, fullName, print, withFleet } from './context.js';

@@ -1,28 +1,19 @@
-// What a program can do with a fleet: submit, watch, ask, cancel, retry, claim. All of it is plain Temporal: starts,
-// signals and queries that any other client can send as well.
+// What a program can do with a fleet: submit, cancel, retry, freeze, change claims; what it can ask is in fleet-reader.ts,
+// claims of persons are in hand-claims.ts. All of it is plain Temporal: starts, signals and queries that any other client
+// can send as well.
 
 import { randomUUID } from 'node:crypto';
 import {
-  type Client,
   isGrpcServiceError,
-  QueryNotRegisteredError,
   ServiceError,
   WorkflowExecutionAlreadyStartedError,
-  type WorkflowExecutionStatusName,
   WorkflowNotFoundError,
-  WorkflowUpdateFailedError,
-  WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import type { z } from 'zod';
-import type { Config } from '../domain/config.js';
-import type { Picture } from '../domain/dry-run.js';
 import type { FreezeReport } from '../domain/freeze.js';
 import {
   CLAIMS_MEMO,
-  controlQueue,
-  coordinatorId,
   QUERY,
-  RENEW,
   reservedPlan,
   SEARCH,
   SIGNAL,
@@ -32,73 +23,31 @@ import {
   taskWorkflowId,
   WORKFLOW,
 } from '../domain/ids.js';
-import type { Edge, HandReport } from '../domain/messages.js';
+import type { Edge } from '../domain/messages.js';
 import type { ClaimAnswer } from '../domain/own-claims.js';
 import type { TaskInput } from '../domain/plan.js';
 import { explain } from '../domain/reasons.js';
-import {
-  aged,
-  type HandState,
-  type Overview,
-  type Renewal,
-  type Story,
-  type TaskLine,
-} from '../domain/views.js';
+import type { Overview, Story } from '../domain/views.js';
 import { type AskOptions, type DeskRequest, lastAnswer } from './desk.js';
+import { FleetReader } from './fleet-reader.js';
+import { HandClaims } from './hand-claims.js';
 import { eachInParallel } from './parallel.js';
-import { type Patience, patienceWith } from './patience.js';
 import { decoded } from './payload.js';
+import { NoAnswer, Refused } from './refused.js';
 import { signalCoordinator, signalWriter } from './starts.js';
 
 /** A task as it is written in a file, before defaults are filled in. */
 export type TaskSource = z.input<typeof TaskInput>['task'];
-
-/** Something that cannot be done, for a reason that the message gives; nothing has happened. */
-export class Refused extends Error {}
-
-/** Refused because no coordinator answers. */
-export class NoAnswer extends Refused {}
-
-/** Refused because no worker runs that could answer. */
-export class NoWorker extends NoAnswer {
-  constructor(readonly fleet: string) {
-    super(`no worker serves fleet ${fleet}: start one with \`signalbox up\` or \`signalbox worker\``);
-  }
-}
 
 /** How many tasks are started at once: a burst of thousands would starve those that run. */
 const SUBMIT_PARALLEL = 20;
 /** So many names are asked for one by one. */
 const FEW = 20;
 const POLL_MS = 250;
-/** How long the coordinator may take to answer a person's claim. */
-const ANSWER_MS = 30_000;
 const CONFIRM_TRIES = 60;
-/** Temporal's number for the queue of workflows, which queries take too. */
-const WORKFLOW_QUEUE = 1;
-/** When Temporal does not say who polls. */
-const UNKNOWN_PATIENCE: Patience = { ms: 12_000, gone: false };
-
-/** A person's claim, before it is one. */
-export type HandClaim = Pick<HandReport, 'id' | 'by' | 'repository' | 'writes' | 'lease' | 'note' | 'wait'>;
-
-export interface TaskDescription {
-  id: string;
-  status: WorkflowExecutionStatusName;
-  state?: string;
-  reason?: string;
-  holder?: string;
-}
-
-export class FleetClient {
-  constructor(
-    readonly client: Client,
-    readonly config: Config,
-  ) {}
-
-  private get fleet(): string {
-    return this.config.fleet;
-  }
+export class FleetClient extends FleetReader {
+  /** Claims of persons. */
+  readonly hands = new HandClaims(this);
 
   /**
    * Starts every task of a plan; they hold until all have arrived. Throws Refused when one of them was submitted
@@ -194,99 +143,9 @@ export class FleetClient {
     }
   }
 
-  private coordinator() {
-    return this.client.workflow.getHandle(coordinatorId(this.fleet));
-  }
-
-  /** Throws NoWorker when no worker runs, NoAnswer when no coordinator does or it does not answer. */
-  async overview(): Promise<Overview> {
-    const overview = await this.ask<Overview>(QUERY.overview);
-    return aged(overview, Date.now() - overview.asOf);
-  }
-
-  /** All that was decided about a task or a person's claim; undefined when the coordinator does not know it (any more). */
-  async story(id: string): Promise<Story | undefined> {
-    const story = (await this.ask<Story | null>(QUERY.story, id)) ?? undefined;
-    const forMs = story && story.task.forMs + Math.max(0, Date.now() - story.asOf);
-    return story && { ...story, task: { ...story.task, forMs: forMs ?? 0 } };
-  }
-
-  /** What the coordinator goes by, for a dry run. Throws as overview does, and Refused when that is too much to be told. */
-  async picture(): Promise<Picture> {
-    const picture = await this.ask<Picture | null>(QUERY.picture);
-    if (picture) return picture;
-    throw new Refused(
-      `fleet ${this.fleet} has so many live tasks that its coordinator cannot tell them all in one answer: no dry run is possible now`,
-    );
-  }
-
-  private async ask<T>(query: string, ...args: unknown[]): Promise<T> {
-    const { ms, gone } = await this.patience();
-    try {
-      return await this.client.withDeadline(Date.now() + ms, () =>
-        this.coordinator().query<T, unknown[]>(query, ...args),
-      );
-    } catch (error) {
-      const absent = error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError;
-      if (!absent && !isUnanswered(error)) throw error;
-      if (gone) throw new NoWorker(this.fleet);
-      throw new NoAnswer(
-        absent
-          ? `fleet ${this.fleet} has no coordinator yet: start a worker with \`signalbox up\` or \`signalbox worker\``
-          : `the coordinator of fleet ${this.fleet} does not answer: does a worker run? (\`signalbox up\` or \`signalbox worker\`)`,
-      );
-    }
-  }
-
-  /** How long the coordinator may take to answer. */
-  private async patience(): Promise<Patience> {
-    try {
-      const { pollers } = await this.client.workflowService.describeTaskQueue({
-        namespace: this.client.options.namespace,
-        taskQueue: { name: controlQueue(this.fleet) },
-        taskQueueType: WORKFLOW_QUEUE,
-      });
-      const now = Date.now();
-      return patienceWith(
-        (pollers ?? []).map(({ identity, lastAccessTime }) => ({
-          identity: identity ?? '',
-          seenMsAgo: now - Number(lastAccessTime?.seconds ?? 0) * 1_000,
-        })),
-      );
-    } catch (error) {
-      // Not every user may ask this; the question itself tells what is wrong.
-      if (isGrpcServiceError(error)) return UNKNOWN_PATIENCE;
-      throw error;
-    }
-  }
-
-  /** What Temporal itself knows of a task; undefined when it never was, or is beyond the retention. */
-  async describe(id: string): Promise<TaskDescription | undefined> {
-    try {
-      const { status, searchAttributes } = await this.client.workflow
-        .getHandle(taskWorkflowId(this.fleet, id))
-        .describe();
-      const value = (name: string) => searchAttributes[name]?.[0] as string | undefined;
-      const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
-      return {
-        id,
-        status: status.name,
-        ...(state ? { state } : {}),
-        ...(reason ? { reason } : {}),
-        ...(holder ? { holder } : {}),
-      };
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return undefined;
-      throw error;
-    }
-  }
-
   /** Asks for the cancellation; the task ends when its agent has. Throws Refused for a task that is unknown or has ended. */
   async cancel(id: string, reason: string, by?: string): Promise<void> {
-    const found = await this.describe(id);
-    if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
-    if (found.status !== 'RUNNING')
-      throw new Refused(`task ${id} has ended already: ${found.state ?? found.status.toLowerCase()}`);
+    await this.refuseEnded(id);
     try {
       await this.client.workflow
         .getHandle(taskWorkflowId(this.fleet, id))
@@ -361,10 +220,7 @@ export class FleetClient {
     request: { on: string; until?: 'landed' | 'finished'; by?: string },
     options: { timeoutMs?: number } = {},
   ): Promise<Story> {
-    const found = await this.describe(id);
-    if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
-    if (found.status !== 'RUNNING')
-      throw new Refused(`task ${id} has ended already: ${found.state ?? found.status.toLowerCase()}`);
+    await this.refuseEnded(id);
     if (!(await this.describe(request.on)))
       throw new Refused(`no task ${request.on} in fleet ${this.fleet} that ${id} could wait for`);
     const before = await this.story(id);
@@ -448,10 +304,7 @@ export class FleetClient {
    * waits, when it does so no longer. Throws Refused for a task that is unknown or has ended.
    */
   async changeClaims(task: string, request: DeskRequest, options: AskOptions = {}): Promise<ClaimAnswer> {
-    const found = await this.describe(task);
-    if (!found) throw new Refused(`no task ${task} in fleet ${this.fleet}`);
-    if (found.status !== 'RUNNING')
-      throw new Refused(`task ${task} has ended already: ${found.state ?? found.status.toLowerCase()}`);
+    await this.refuseEnded(task);
     const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, task));
     const { do: what, paths, wait } = request;
     const id = randomUUID();
@@ -468,169 +321,6 @@ export class FleetClient {
       throw error;
     }
   }
-
-  /**
-   * A person's claim, by name. Resolves when it is granted, queued (with `wait`) or refused. Claiming the same paths under
-   * the same name again renews. Throws Refused when the name is in use for others.
-   */
-  async claim(claim: HandClaim): Promise<HandState> {
-    // Asked first: without a worker the claim would lie in wait and be granted to nobody, whenever one starts.
-    await this.story(claim.id);
-    const { id, by, note } = claim;
-    const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, id));
-    try {
-      await this.client.workflow.start(WORKFLOW.hand, {
-        workflowId: workflow.workflowId,
-        taskQueue: taskQueue(this.fleet),
-        args: [{ fleet: this.fleet, hand: claim }],
-        staticSummary: `claim of ${by}${note ? `: ${note}` : ''}`.slice(0, 150),
-      });
-    } catch (error) {
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      const known = await this.handState(id);
-      const same = JSON.stringify([...claim.writes].sort()) === JSON.stringify([...known.writes].sort());
-      if (known.phase === 'ended') {
-        await workflow.result();
-        return await this.claim(claim);
-      }
-      if (!same || known.repository !== claim.repository)
-        throw new Refused(`${id} holds or waits for a claim already: release it first, or use another name`);
-      if (known.phase === 'running') await this.renew(id, { lease: claim.lease });
-    }
-    for (const end = Date.now() + ANSWER_MS; ; ) {
-      const state = await this.handState(id);
-      const waits = claim.wait && state.heard && state.code !== 'RECOVERING';
-      if (state.phase !== 'held' || waits) return state;
-      if (Date.now() > end) throw new NoAnswer(`no answer of the coordinator to the claim ${id}`);
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-  }
-
-  private async handState(id: string): Promise<HandState> {
-    const workflow = this.client.workflow.getHandle(taskWorkflowId(this.fleet, id));
-    return await this.client.withDeadline(Date.now() + ANSWER_MS, () =>
-      workflow.query<HandState, []>(QUERY.hand),
-    );
-  }
-
-  /** The claim's lease runs anew. Throws Refused when there is none, or when it holds under another fence. */
-  async renew(id: string, renewal: Renewal): Promise<{ fence: string; lease: number }> {
-    await this.story(id);
-    await this.refuseNoHand(id);
-    try {
-      return await this.client.withDeadline(Date.now() + ANSWER_MS, () =>
-        this.client.workflow
-          .getHandle(taskWorkflowId(this.fleet, id))
-          .executeUpdate<{ fence: string; lease: number }, [Renewal]>(RENEW, { args: [renewal] }),
-      );
-    } catch (error) {
-      if (error instanceof WorkflowUpdateFailedError && error.cause) throw new Refused(error.cause.message);
-      if (error instanceof WorkflowNotFoundError) throw new Refused(`${id} has just ended`);
-      if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError)
-        throw new NoAnswer(`no answer of the coordinator to the renewal of ${id}`);
-      throw error;
-    }
-  }
-
-  private async refuseNoHand(id: string): Promise<void> {
-    const found = await this.describe(id);
-    if (found?.status !== 'RUNNING') throw new Refused(`nobody holds a claim called ${id}`);
-  }
-
-  /** Gives a person's claim back. Throws Refused when there is none of that name. */
-  async release(id: string, by: string): Promise<void> {
-    await this.story(id);
-    await this.refuseNoHand(id);
-    try {
-      await this.client.workflow.getHandle(taskWorkflowId(this.fleet, id)).signal(SIGNAL.release, { by });
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return;
-      throw error;
-    }
-    for (const end = Date.now() + ANSWER_MS; Date.now() < end; ) {
-      if ((await this.describe(id))?.status !== 'RUNNING') return;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-    throw new NoAnswer(`no answer of the coordinator to the release of ${id}`);
-  }
-
-  /**
-   * Waits until all the tasks have ended and their workflows are closed, so that their packets are there too; calls
-   * back with every overview, and with what is the matter while nobody answers. Asks the coordinator and Temporal's
-   * list, not each task.
-   */
-  async wait(
-    ids: string[],
-    onOverview?: (overview: Overview) => void,
-    onSilence?: (trouble: NoAnswer) => void,
-  ): Promise<Map<string, TaskLine>> {
-    const ended = new Map<string, TaskLine>();
-    const wanted = new Set(ids);
-    for (;;) {
-      const overview = await this.overview().catch((error: unknown) => {
-        if (!(error instanceof NoAnswer)) throw error;
-        onSilence?.(error);
-        return undefined;
-      });
-      if (overview) {
-        onOverview?.(overview);
-        for (const line of overview.tasks) if (wanted.has(line.id) && line.outcome) ended.set(line.id, line);
-        const unknown = ids.filter((id) => !ended.has(id) && !overview.tasks.some((line) => line.id === id));
-        await eachInParallel(unknown, SUBMIT_PARALLEL, async (id) => {
-          const line = await this.endedLine(id);
-          if (line) ended.set(id, line);
-        });
-      }
-      if (ended.size === wanted.size && !(await this.anyRunning(wanted))) return ended;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-  }
-
-  private async anyRunning(wanted: ReadonlySet<string>): Promise<boolean> {
-    const query = `ExecutionStatus = "Running" AND WorkflowType = "${WORKFLOW.task}" AND WorkflowId STARTS_WITH "${this.fleet}/"`;
-    const prefix = taskWorkflowId(this.fleet, '').length;
-    for await (const { workflowId } of this.client.workflow.list({ query }))
-      if (wanted.has(workflowId.slice(prefix))) return true;
-    return false;
-  }
-
-  /** A task that the coordinator no longer has on record: its workflow knows. */
-  private async endedLine(id: string): Promise<TaskLine | undefined> {
-    const found = await this.describe(id);
-    if (!found || found.status === 'RUNNING') return undefined;
-    const kind =
-      (['landed', 'finished', 'failed', 'cancelled'] as const).find((state) => state === found.state) ??
-      'cancelled';
-    const code = found.reason as NonNullable<TaskLine['outcome']>['code'];
-    return {
-      id,
-      kind: 'task',
-      phase: 'ended',
-      attempt: 0,
-      forMs: 0,
-      code,
-      outcome: { kind, code, text: found.reason ?? found.status },
-    };
-  }
-
-  /** Everything that Temporal's list knows of the fleet's tasks: works without a worker. */
-  async list(): Promise<TaskDescription[]> {
-    const tasks: TaskDescription[] = [];
-    const query = `WorkflowType = "${WORKFLOW.task}" AND WorkflowId STARTS_WITH "${this.fleet}/"`;
-    for await (const { workflowId, status, searchAttributes } of this.client.workflow.list({ query })) {
-      const value = (name: string) => searchAttributes[name]?.[0] as string | undefined;
-      const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
-      const id = workflowId.slice(`${this.fleet}/task/`.length);
-      tasks.push({
-        id,
-        status: status.name,
-        ...(state ? { state } : {}),
-        ...(reason ? { reason } : {}),
-        ...(holder ? { holder } : {}),
-      });
-    }
-    return tasks;
-  }
 }
 
 interface BlockRequest {
@@ -645,12 +335,6 @@ const lacksSearchAttributes = (error: unknown): boolean =>
   /search attribute/i.test(error.cause.details);
 
 const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
-
-/** What the server says of a query that no worker took: no poller, no task completed, no time left. */
-const isUnanswered = (error: unknown): boolean =>
-  /deadline|timed? ?out|CANCELLED|FAILED_PRECONDITION|UNAVAILABLE/i.test(
-    String((error as { cause?: unknown })?.cause ?? error),
-  );
 
 const frozenIn = (overview: Overview, role: string | undefined): FreezeReport | undefined =>
   role === undefined ? overview.frozen : overview.roles.find((line) => line.role === role)?.frozen;

@@ -8,7 +8,7 @@ import { openCircuits } from '../src/domain/circuits.js';
 import { lookupsOf, submittedWith } from '../src/domain/decide/plans.js';
 import { coordinatorId, taskQueue, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
 import { tellStory } from '../src/domain/story.js';
-import { standingOf } from '../src/domain/views.js';
+import { liveTasks, standingOf } from '../src/domain/views.js';
 import { Box } from './support/box.js';
 import { edit, replayedFleets, type TestFleet } from './support/fleet.js';
 
@@ -111,6 +111,20 @@ describe('an attempt that an earlier coordinator granted', () => {
     box.pass(1_000);
     expect(box.record('s/a')).toMatchObject({ phase: 'running', attempt: 2 });
   });
+});
+
+test('whoever ended as it was listed is not waited for: it is said to be gone like all that ought to be alive', () => {
+  const box = recovering();
+  box.reads('s/b');
+  surveyed(box, ['s/a', 's/b', 'writer:dev', 'hand/ann']);
+  const awaited = liveTasks(box.state).flatMap(({ task, life }) => (life === '' ? [{ task, life }] : []));
+  expect(awaited.map(({ task }) => task)).toEqual(['s/a', 'writer:dev', 'hand/ann']);
+  for (const one of awaited) {
+    expect(box.phase('s/b')).toBe('held');
+    box.tell({ kind: 'gone', ...one });
+  }
+  expect(box.phase('s/b')).toBe('running');
+  expect(liveTasks(box.state).map(({ task }) => task)).toEqual(['s/b']);
 });
 
 test('circuits that were open stay open until their cool-down is over, but for roles and kinds that are no more', () => {

@@ -287,13 +287,17 @@ export interface LiveTask {
   state?: string;
 }
 
-/** Tasks, and writers with landings to do (`writer:role`), whose workflows ought to be alive. */
+/**
+ * Tasks, and writers with landings to do (`writer:role`), whose workflows ought to be alive; and all that a recovering
+ * coordinator waits for: one that ended as it was listed will never announce itself.
+ */
 export function liveTasks(state: State): LiveTask[] {
   const tasks = [...state.tasks.values()]
     .filter((task) => task.phase !== 'ended' && !task.gone)
     .map(({ id, life, phase }) => ({ task: id, life, state: phase === 'backoff' ? 'held' : phase }));
   const writers = [...state.landing.keys()].map((role) => ({ task: `writer:${role}`, life: '' }));
-  return [...tasks, ...writers];
+  const awaited = (state.recovery?.awaiting ?? []).map((task) => ({ task, life: '' }));
+  return [...tasks, ...writers, ...awaited];
 }
 
 /** An overview as it is `ms` later, if nothing has happened since. */

@@ -37,6 +37,7 @@ export function onWriter(state: State, report: WriterReport, now: number): Taken
 /** Its landings are handed over once more, which starts a writer of a new life; the ledger tells that one what landed. */
 export function onWriterGone(state: State, name: string): Taken[] {
   const role = name.slice('writer:'.length);
+  heard(state, name);
   if (role in state.rules.roles) state.due.orders.add(role);
   return [];
 }

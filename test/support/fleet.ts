@@ -118,9 +118,9 @@ export class TestFleet {
   }
 
   /** Resolves when the worker polls. */
-  async startWorker(args: string[] = []): Promise<ChildProcess> {
+  async startWorker(args: string[] = [], server = this.address): Promise<ChildProcess> {
     const worker = spawn(process.execPath, [MAIN, 'worker', '--config', this.configFile, ...args], {
-      env: this.env,
+      env: { ...this.env, TEMPORAL_ADDRESS: server },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     this.workers.push(worker);

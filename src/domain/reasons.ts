@@ -131,7 +131,8 @@ const RETRY = {
   AGENT_TIMED_OUT: (e) => `the agent ran into its timeout${because(e)}`,
   WORKSTATION_FAILED: (e) => `the workstation could not be made${because(e)}`,
   WORKER_LOST: (e) => `the worker that ran the agent was lost${because(e)}`,
-  CLAIM_EXPIRED: () => 'its lease ran out without a sign of life from its agent',
+  CLAIM_EXPIRED: () =>
+    'its lease ran out before anybody renewed it: no sign of life from its agent, or from the person who claimed',
   CLAIM_LOST: (e) => `after a restart of the coordinator ${e.path} turned out to be held by ${e.holder}`,
   STOP_FORGOTTEN: () =>
     'an earlier coordinator called the attempt off, and why is lost with its state: whatever still speaks against another one is looked at anew',

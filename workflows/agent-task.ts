@@ -45,6 +45,7 @@ import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js
 import { factsOf, type TaskInput } from '../src/domain/plan.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
+import { LOCAL } from './local.js';
 
 /** What one run of the workflow hands to the next. */
 export interface CarriedTask {
@@ -81,11 +82,7 @@ const HISTORY_LIMIT = 2_000;
 /** Upstreams that may be added to one task while it is live. */
 const MOST_BLOCKERS = 100;
 
-const { accept, report, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>({
-  startToCloseTimeout: '30s',
-  localRetryThreshold: '1m',
-  retry: { initialInterval: '200ms', maximumInterval: '20s' },
-});
+const { accept, report, keepPacket, requestCancel } = proxyLocalActivities<TaskActivities>(LOCAL);
 
 export async function agentTask(raw: unknown, carried?: CarriedTask): Promise<Outcome> {
   // Cancel in the Web UI is a request like any other: the coordinator records it, the agent is ended, then it is over.

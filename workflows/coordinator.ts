@@ -46,6 +46,7 @@ import {
   storyOf,
   takeOrders,
 } from '../src/domain/views.js';
+import { LOCAL } from './local.js';
 
 export interface CoordinatorInput {
   rules: Rules;
@@ -66,11 +67,7 @@ export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
 export const pictureQuery = defineQuery<Picture | undefined>(QUERY.picture);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
 
-const { begin, deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>({
-  startToCloseTimeout: '30s',
-  localRetryThreshold: '1m',
-  retry: { initialInterval: '200ms', maximumInterval: '20s' },
-});
+const { begin, deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>(LOCAL);
 
 /** What fetches may take a while, and the coordinator must not wait for it. */
 const background = {

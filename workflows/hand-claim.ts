@@ -25,6 +25,7 @@ import type { HandReport, Outcome, Standing } from '../src/domain/messages.js';
 import { BadPattern, parsePattern } from '../src/domain/paths.js';
 import { explain } from '../src/domain/reasons.js';
 import type { HandState, Renewal } from '../src/domain/views.js';
+import { LOCAL } from './local.js';
 
 export type Hand = Pick<HandReport, 'id' | 'by' | 'repository' | 'writes' | 'lease' | 'note' | 'wait'>;
 
@@ -51,11 +52,7 @@ export const handQuery = defineQuery<HandState>(QUERY.hand);
 
 const HISTORY_LIMIT = 1_000;
 
-const { tell } = proxyLocalActivities<TaskActivities>({
-  startToCloseTimeout: '30s',
-  localRetryThreshold: '1m',
-  retry: { initialInterval: '200ms', maximumInterval: '20s' },
-});
+const { tell } = proxyLocalActivities<TaskActivities>(LOCAL);
 
 export async function handClaim(input: HandInput): Promise<Outcome> {
   const run = new HandRun(input);

@@ -33,6 +33,7 @@ import {
 } from '../src/domain/freeze.js';
 import { SIGNAL } from '../src/domain/ids.js';
 import type { LandingOrder, LandingResult, Orders } from '../src/domain/messages.js';
+import { LOCAL } from './local.js';
 
 export interface WriterInput {
   fleet: string;
@@ -60,11 +61,7 @@ const HISTORY_LIMIT = 2_000;
 /** Landings that one activity gets: it does as many of them as go quickly. */
 const BATCH = 20;
 
-const { tell } = proxyLocalActivities<ControlActivities>({
-  startToCloseTimeout: '30s',
-  localRetryThreshold: '1m',
-  retry: { initialInterval: '200ms', maximumInterval: '20s' },
-});
+const { tell } = proxyLocalActivities<ControlActivities>(LOCAL);
 
 const options = {
   startToCloseTimeout: '12 hours',

@@ -975,9 +975,7 @@ tasks:
     expect(queued.out).toBe(
       'hand/cyd waits: hand/docs/q overlaps hand/docs, held by hand/ann\nonce it holds, signalbox claims shows its fence\ngive up with: signalbox release cyd\n',
     );
-    expect(claims.out).toMatch(
-      /\nhand\/ann +running +\d+s +4[45]m.* +\d+\.\d+ .*hand\/docs \(by hand\)\n/,
-    );
+    expect(claims.out).toMatch(/\nhand\/ann +running +\d+s +4[45]m.* +\d+\.\d+ .*hand\/docs \(by hand\)\n/);
     await fleet.phase('single/behind', 'held');
     expect((await cli('why', 'behind')).out).toContain('overlaps hand/docs, held by hand/ann');
 

@@ -50,8 +50,15 @@ function unpacked(payload: Payload): Payload {
 /** For every client and worker of a fleet. */
 export const dataConverter: DataConverter = { payloadCodecs: [new Compression()] };
 
-/** What a history holds, read as the default converter wrote it; undefined when there is nothing. */
+/**
+ * What a history holds, read as the default converter wrote it; undefined when there is nothing, or nothing that can be
+ * read so: anybody may signal anything.
+ */
 export function decoded<T>(payload: Payload | null | undefined): T | undefined {
-  const { data } = payload ? unpacked(payload) : {};
-  return data ? (JSON.parse(Buffer.from(data).toString('utf8')) as T) : undefined;
+  try {
+    const { data } = payload ? unpacked(payload) : {};
+    return data ? (JSON.parse(Buffer.from(data).toString('utf8')) as T) : undefined;
+  } catch {
+    return undefined;
+  }
 }

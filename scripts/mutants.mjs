@@ -37,9 +37,10 @@ if (strange.length > 0) {
 
 const names = [UNBROKEN, ...(wanted.length > 0 ? wanted : known)];
 const width = Math.max(...names.map((name) => name.length));
+const count = names.length - 1;
 let bad = 0;
 await Promise.all(Array.from({ length: availableParallelism() }, work));
-console.log(bad === 0 ? `all ${known.length} mutants are killed` : `${bad} not as it should be`);
+console.log(bad === 0 ? `${count === known.length ? 'all ' : ''}${count} mutants are killed` : `${bad} not as it should be`);
 process.exitCode = bad === 0 ? 0 : 1;
 
 async function work() {

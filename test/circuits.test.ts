@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { printOverview } from '../src/cli/status.js';
+import { openCircuits } from '../src/domain/circuits.js';
 import { Config, rulesOf } from '../src/domain/config.js';
 import type { FailureCode } from '../src/domain/messages.js';
 import { carry, restore } from '../src/domain/state.js';
@@ -204,4 +205,24 @@ test('the numbers are configured, and have defaults', () => {
     coolDown: 300_000,
   });
   expect(RULES.breaker).toEqual(FEW);
+});
+
+test('a coordinator that lost its state keeps open what was open, but for roles and kinds that are no more', () => {
+  const box = new Box(RULE, true);
+  const open = { since: box.now - 1_000, until: box.now + 4_000, why: 'as before' };
+  box.tell({
+    kind: 'surveyed',
+    live: [],
+    last: true,
+    before: true,
+    circuits: ['role:dev', 'agent:big', 'role:gone', 'agent:gone'].map((key) => [key, open]),
+  });
+  expect(openCircuits(box.state).map(([key]) => key)).toEqual(['role:dev', 'agent:big']);
+  box.writes('s/a', ['a']);
+  box.reads('s/b', { agent: 'big' });
+  box.reads('s/c');
+  expect(['s/a', 's/b', 's/c'].map(box.phase)).toEqual(['held', 'held', 'running']);
+  expect(box.sentence('s/a')).toContain('as before');
+  box.pass(4_000);
+  expect(['s/a', 's/b'].map(box.phase)).toEqual(['running', 'running']);
 });

@@ -1,10 +1,9 @@
 // What a coordinator that starts without state learns of the one before it: what people said of issues and of the whole
-// fleet, and the circuits that were open; then on a real server. Properties over random events are in decide.test.ts.
+// fleet; then on a real server. Properties over random events are in decide.test.ts.
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openCircuits } from '../src/domain/circuits.js';
 import { lookupsOf, submittedWith } from '../src/domain/decide/plans.js';
 import { coordinatorId, taskQueue, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
 import { tellStory } from '../src/domain/story.js';
@@ -125,26 +124,6 @@ test('whoever ended as it was listed is not waited for: it is said to be gone li
   }
   expect(box.phase('s/b')).toBe('running');
   expect(liveTasks(box.state).map(({ task }) => task)).toEqual(['s/b']);
-});
-
-test('circuits that were open stay open until their cool-down is over, but for roles and kinds that are no more', () => {
-  const box = recovering();
-  const open = { since: box.now - 1_000, until: box.now + 4_000, why: 'as before' };
-  box.tell({
-    kind: 'surveyed',
-    live: [],
-    last: true,
-    before: true,
-    circuits: ['role:dev', 'agent:big', 'role:gone', 'agent:gone'].map((key) => [key, open]),
-  });
-  expect(openCircuits(box.state).map(([key]) => key)).toEqual(['role:dev', 'agent:big']);
-  box.writes('s/a', ['a']);
-  box.reads('s/b', { agent: 'big' });
-  box.reads('s/c');
-  expect(['s/a', 's/b', 's/c'].map(box.phase)).toEqual(['held', 'held', 'running']);
-  expect(box.sentence('s/a')).toContain('as before');
-  box.pass(4_000);
-  expect(['s/a', 's/b'].map(box.phase)).toEqual(['running', 'running']);
 });
 
 describe('how much of a plan was submitted', () => {

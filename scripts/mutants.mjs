@@ -40,7 +40,11 @@ const width = Math.max(...names.map((name) => name.length));
 const count = names.length - 1;
 let bad = 0;
 await Promise.all(Array.from({ length: availableParallelism() }, work));
-console.log(bad === 0 ? `${count === known.length ? 'all ' : ''}${count} mutants are killed` : `${bad} not as it should be`);
+console.log(
+  bad === 0
+    ? `${count === known.length ? 'all ' : ''}${count} mutants are killed`
+    : `${bad} not as it should be`,
+);
 process.exitCode = bad === 0 ? 0 : 1;
 
 async function work() {

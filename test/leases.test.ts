@@ -110,6 +110,19 @@ describe('a claim between two attempts', () => {
     box.pass(1);
     expect(box.phase('s/b')).toBe('running');
   });
+
+  test('is pinned no longer than others once that agent is seen dead', () => {
+    const box = new Box({ retry: { attempts: 2, backoff: 10 * MINUTE, maxBackoff: 10 * MINUTE } });
+    box.writes('s/a', ['a']);
+    box.writes('s/b', ['a']);
+    const { fence } = box.record('s/a');
+    box.fails('s/a', 'AGENT_FAILED', { dead: false });
+    box.pass(backoff);
+    expect(box.phase('s/b'), 'it may still write').toBe('held');
+    box.tell({ kind: 'worker', renew: [], dead: fence ? [{ task: 's/a', fence }] : [] });
+    box.pass(backoff);
+    expect(box.phase('s/b')).toBe('running');
+  });
 });
 
 describe('a landing', () => {

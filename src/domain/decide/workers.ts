@@ -4,7 +4,7 @@
 import { sameFence } from '../fence.js';
 import type { WorkerReport } from '../messages.js';
 import { leaseOf, type State, type TaskRecord } from '../state.js';
-import { freeAt, type Taken } from '../transitions.js';
+import { freeAt, pin, type Taken } from '../transitions.js';
 import { livesOf } from './lives.js';
 import { awaitLonger } from './recovery.js';
 
@@ -30,11 +30,18 @@ export function onWorker(state: State, report: WorkerReport, now: number): Taken
       task.unseen = unseen;
       // It may give up its claims the sooner.
       if (task.phase === 'held') state.ready.add(task.id);
+      pinNoLonger(state, task, Math.max(now + state.rules.pinned.backoff, freeAt(state, task)));
       if (task.restUntil === undefined) continue;
       rest(state, task, Math.min(task.restUntil, Math.max(now + lockDelay, freeAt(state, task))));
     }
   }
   return [];
+}
+
+/** Claims that were pinned for an agent's sake, which was not seen to end, are kept as long as any now. */
+function pinNoLonger(state: State, task: TaskRecord, until: number): void {
+  const waits = task.phase === 'held' || task.phase === 'backoff';
+  if (waits && task.pinnedUntil !== undefined && task.pinnedUntil > until) pin(state, task, until);
 }
 
 function rest(state: State, task: TaskRecord, until: number): void {

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { audit } from '../src/domain/audit.js';
 import { decide, type Event } from '../src/domain/decide.js';
 import type { Fence } from '../src/domain/fence.js';
-import type { AttemptResult } from '../src/domain/messages.js';
+import { type AttemptResult, UNNUMBERED } from '../src/domain/messages.js';
 import { carry, freshState, restore, type State } from '../src/domain/state.js';
 import { landingId, type Taken } from '../src/domain/transitions.js';
 import { overview, packetOf, standingOf, storyOf, takeOrders } from '../src/domain/views.js';
@@ -572,6 +572,15 @@ describe('cancelling', () => {
     box.cancel('s/a');
     box.refuses('s/a', 'LANDING_CONFLICT');
     expect(box.why('s/a')).toBe('CANCELLED_BY_REQUEST');
+  });
+
+  test('of what people say of an issue at once the last counts', () => {
+    const box = new Box();
+    box.together(() => {
+      for (const state of ['closed', 'open']) box.issue('I-1', state, UNNUMBERED);
+    });
+    box.reads('s/a', { issue: 'I-1' });
+    expect(box.phase('s/a')).toBe('running');
   });
 
   test('an issue that is closed cancels its tasks in every phase, and those that come later', () => {

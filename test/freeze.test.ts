@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { printOverview } from '../src/cli/status.js';
 import { requested, together, told } from '../src/domain/freeze.js';
 import { coordinatorId, writerId } from '../src/domain/ids.js';
+import { UNNUMBERED } from '../src/domain/messages.js';
 import { carry, restore } from '../src/domain/state.js';
 import { overview } from '../src/domain/views.js';
 import { Box } from './support/box.js';
@@ -18,11 +19,33 @@ const WIDE = {
   ceiling: 9,
   roles: { dev: { repository: 'app', maxRunning: 9 }, ops: { repository: 'app', maxRunning: 9 } },
 };
+const frozen = (box: Box) => box.state.fleetWord?.freeze;
 const again = (box: Box) => {
   box.state = restore(JSON.parse(JSON.stringify(carry(box.state))));
 };
 
 describe('a frozen fleet', () => {
+  test('goes by the last word of people, though several come at once and beside a writer’s', () => {
+    const box = new Box(WIDE);
+    box.now = 1_000;
+    const freeze = { text: 'release day', by: 'ann' };
+    box.together(() => {
+      box.fleet({ text: 'by a writer, of a clock that is ahead' }, 9_000);
+      box.fleet(freeze, UNNUMBERED);
+      box.fleet(undefined, UNNUMBERED);
+    });
+    expect(frozen(box)).toBeUndefined();
+    box.together(() => {
+      box.fleet(undefined, UNNUMBERED);
+      box.fleet(freeze, UNNUMBERED);
+    });
+    expect(frozen(box)).toMatchObject(freeze);
+    box.fleet(undefined, 9_003);
+    expect(frozen(box), 'older than the last').toMatchObject(freeze);
+    box.fleet(undefined, 9_005);
+    expect(frozen(box)).toBeUndefined();
+  });
+
   test('lets running tasks go on and grants nothing new, read-only tasks included; all read who, why and for how long', () => {
     const box = new Box(WIDE);
     box.writes('s/a', ['a']);

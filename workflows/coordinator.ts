@@ -26,12 +26,12 @@ import type { ControlActivities } from '../activities/index.js';
 import { openCircuits } from '../src/domain/circuits.js';
 import type { Rules } from '../src/domain/config.js';
 import { checksOf } from '../src/domain/decide/assume.js';
-import { lookupsOf } from '../src/domain/decide/plans.js';
+import { lookupsOf, settleLookUps } from '../src/domain/decide/plans.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
 import { type Picture, pictureFor } from '../src/domain/dry-run.js';
 import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
 import { CIRCUITS_MEMO, QUERY, SIGNAL } from '../src/domain/ids.js';
-import type { Message } from '../src/domain/messages.js';
+import { type Message, UNNUMBERED } from '../src/domain/messages.js';
 import { LEAST_GAP, Pace } from '../src/domain/pace.js';
 import { parsePattern } from '../src/domain/paths.js';
 import { type CarriedState, carry, freshState, restore, type State } from '../src/domain/state.js';
@@ -83,8 +83,6 @@ const { lookUp } = proxyActivities<ControlActivities>({
   summary: 'look up what ended long ago',
 });
 
-/** Of what people say by signal: it gets its number, which grows with time, when it is read. */
-const UNNUMBERED = 0;
 /** Tasks are told of a hold this long after it began, together, and the others of them after as long again. */
 const LAZY_MS = 5_000;
 /** So many at once: it is for people who look at the list, and must not hold up those that can run. */
@@ -106,7 +104,6 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   let state = input.carried ? restore(input.carried) : freshState(input.rules, start);
   const inbox: Event[] = [...(input.inbox ?? [])];
   const pace = new Pace(start, input.gap);
-  let issueNumber = start;
   setHandler(tell, (messages) => {
     pace.count();
     for (const message of Array.isArray(messages) ? messages : []) inbox.push(message);
@@ -125,15 +122,6 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   setHandler(resume, () => {
     inbox.push({ kind: 'fleet', number: UNNUMBERED });
   });
-  const numbered = (event: Event): Event => {
-    if (event.kind === 'issue' && event.number === UNNUMBERED) {
-      issueNumber = Math.max(issueNumber + 1, now());
-      return { ...event, number: issueNumber };
-    }
-    if (event.kind === 'fleet' && event.number === UNNUMBERED)
-      return { ...event, number: Math.max((state.fleetWord?.number ?? 0) + 1, now()) };
-    return event;
-  };
   setHandler(overviewQuery, () => overview(state, now()));
   setHandler(liveQuery, () => liveTasks(state));
   setHandler(pictureQuery, () => pictureFor(state, now()));
@@ -190,7 +178,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   for (;;) {
     pace.adjust(now());
     events += inbox.length;
-    feed(state, inbox, numbered, now());
+    feed(state, inbox, now());
     const { continueAsNewSuggested, historyLength } = workflowInfo();
     // A signal that comes while the workflow task lasts thwarts it: so before anything that takes time.
     if (fresh && (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)))
@@ -204,7 +192,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
       surveyAt = last ? Number.POSITIVE_INFINITY : now() + SURVEY_AGAIN_MS;
       const { live, before, legacy } = surveyed;
       const { words, circuits } = legacy;
-      feed(state, [...words, { kind: 'surveyed', live, last, before, circuits }], numbered, now());
+      feed(state, [...words, { kind: 'surveyed', live, last, before, circuits }], now());
     }
     if (state.due.lazy.size > 0 && lazyAt === Number.POSITIVE_INFINITY) {
       lazyAt = now() + LAZY_MS;
@@ -230,7 +218,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
           return { outcomes: [], plans: [] };
         })
         .then((found) => {
-          settleLookups(state, found);
+          settleLookUps(state, found);
           lookUpAt = now() + LOOK_UP_AGAIN_MS;
           inbox.push({ kind: 'found', ...found });
         });
@@ -273,11 +261,11 @@ class Alarm {
   }
 }
 
-function feed(state: State, events: Event[], numbered: (event: Event) => Event, now: number): void {
+function feed(state: State, events: Event[], now: number): void {
   const understood = events.splice(0).flatMap((event) => {
     const problem = problemOf(event);
     if (problem) log.warn(`a message was ignored: ${problem}`);
-    return problem ? [] : numbered(event);
+    return problem ? [] : [event];
   });
   decide(state, understood, now);
   decide(state, { kind: 'tick' }, now);
@@ -342,20 +330,6 @@ async function flush(state: State, inbox: Event[], began: string, gap: number): 
     );
   }
   return false;
-}
-
-/** What was found is no longer looked for; plans are looked up until they are complete. */
-function settleLookups(state: State, found: Awaited<ReturnType<ControlActivities['lookUp']>>): void {
-  for (const { task } of found.outcomes) state.due.lookups.delete(task);
-  for (const { plan, count } of found.plans) {
-    if (count >= (state.plans.get(plan)?.size ?? 0)) state.due.lookups.delete(`plan:${plan}`);
-  }
-  for (const name of state.due.lookups) {
-    const wanted = name.startsWith('plan:')
-      ? state.plans.get(name.slice('plan:'.length))?.complete === false
-      : state.dependents.has(name) && !state.tasks.has(name);
-    if (!wanted) state.due.lookups.delete(name);
-  }
 }
 
 function details(state: State): string {

@@ -8,6 +8,16 @@ import type { FleetWord, FreezeReport } from './freeze.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import type { Use } from './resources.js';
 
+/** Of an event that a person's signal caused: the coordinator numbers it when it is decided on. */
+export const UNNUMBERED = 0;
+
+/** A word's number; of a person's one that is higher than what is known, so that the last of them counts. */
+export const numberOf = (
+  { number }: { number: number },
+  known: { number: number } | undefined,
+  now: number,
+): number => (number === UNNUMBERED ? Math.max((known?.number ?? 0) + 1, now) : number);
+
 export interface PlanRef {
   id: string;
   /** How many tasks the plan has; it is complete when so many have arrived. Absent: it is complete already. */

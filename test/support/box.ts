@@ -167,8 +167,8 @@ export class Box {
   /** A person freezes the fleet, or resumes it. */
   fleet = (freeze?: FreezeReport, number = this.number('fleet')): Taken[] =>
     this.tell({ kind: 'fleet', number, ...(freeze ? { freeze } : {}) });
-  issue = (key: string, state: string): Taken[] =>
-    this.tell({ kind: 'issue', key, state, number: this.number(key) });
+  issue = (key: string, state: string, number = this.number(key)): Taken[] =>
+    this.tell({ kind: 'issue', key, state, number });
   renew = (id: string, fence = this.fence(id)): Taken[] =>
     this.tell({ kind: 'worker', renew: [{ task: id, fence }], dead: [] });
   dead = (id: string, fence = this.fence(id)): Taken[] =>

@@ -47,6 +47,7 @@ import type {
   TaskFacts,
   TaskReport,
 } from '../../src/domain/messages.js';
+import { UNNUMBERED } from '../../src/domain/messages.js';
 
 import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
 import type { Use } from '../../src/domain/resources.js';
@@ -529,9 +530,8 @@ export class Fleet {
 
   /** A person's word: the coordinator's workflow numbers it when it comes. */
   private freezeFleet(thaw: boolean, ms?: number): void {
-    const number = Math.max((this.state.fleetWord?.number ?? 0) + 1, this.now);
     const freeze = { text: 'release day', by: 'ann', ...(ms ? { duration: ms } : {}) };
-    this.tell({ kind: 'fleet', number, ...(thaw ? {} : { freeze }) });
+    this.tell({ kind: 'fleet', number: UNNUMBERED, ...(thaw ? {} : { freeze }) });
   }
 
   /** Faults stop and time passes: everything has to come to its end. */

@@ -3,15 +3,17 @@
 
 import { type FleetWord, type FreezeReport, isOver, kept, wordKept } from '../freeze.js';
 import { frozenBy, frozenKey } from '../frozen.js';
+import { numberOf } from '../messages.js';
 import { endFrozenReservation } from '../reservation.js';
 import type { RoleRecord, State } from '../state.js';
 import { landingOnHold, record, type Taken, wake } from '../transitions.js';
 
-/** The highest number counts. */
+/** The highest number counts; a word without one is the latest. */
 export function onFleetWord(state: State, word: FleetWord, now: number): Taken[] {
   const known = state.fleetWord;
-  if (known && word.number <= known.number) return [];
-  state.fleetWord = wordKept(word, now);
+  const number = numberOf(word, known, now);
+  if (known && number <= known.number) return [];
+  state.fleetWord = wordKept({ ...word, number }, now);
   const { freeze } = state.fleetWord;
   if (freeze?.until !== undefined) state.deadlines.push({ at: freeze.until, kind: 'thaw', id: '' });
   wake(state, frozenKey(''));

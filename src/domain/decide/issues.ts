@@ -1,7 +1,7 @@
 // What an issue's state does to the tasks that name it: they go on, are held or are cancelled, as the rules say. The
 // latest states are kept, for tasks that come later.
 
-import type { IssueReport } from '../messages.js';
+import { type IssueReport, numberOf } from '../messages.js';
 import type { State, TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heed } from './assume.js';
@@ -11,8 +11,9 @@ import { cancelTask } from './cancel.js';
 const KEPT_ISSUES = 5_000;
 
 export function onIssue(state: State, report: IssueReport, now: number): Taken[] {
-  const { key, number } = report;
+  const { key } = report;
   const known = state.issues.get(key);
+  const number = numberOf(report, known, now);
   if (known && number <= known.number) return [];
   state.issues.delete(key);
   const { revision } = report;

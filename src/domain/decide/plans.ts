@@ -18,7 +18,7 @@ export function joinPlan(state: State, task: TaskRecord, report: TaskReport, now
     plan = { id, complete: false, until: 0, lookedUp: 0, ...(size === undefined ? {} : { size }) };
     state.plans.set(id, plan);
     waitFor(state, plan, now);
-    if (state.recovered && size !== undefined && size > 1) state.due.lookups.add(`plan:${id}`);
+    if (state.recovered && size !== undefined && size > 1) state.due.lookups.add(PLAN + id);
   } else if (plan.complete && begins && size !== undefined && task.pastLives.length === 0) {
     if (isAnother(state, plan, size)) {
       plan.earlier = (state.members.get(id)?.size ?? 1) - 1;
@@ -55,6 +55,9 @@ export function completePlan(state: State, id: string, known: boolean): void {
   wake(state, `plan:${id}`);
 }
 
+/** What the name of a plan begins with among what is looked up. */
+export const PLAN = 'plan:';
+
 /** How many tasks of a plan were ever started has to be looked up. */
 export interface PlanLookUp {
   plan: string;
@@ -83,7 +86,22 @@ export function lookupsOf({ due, plans, members, tasks, rules }: State): {
   return { tasks: names, plans: found };
 }
 
-const PLAN = 'plan:';
+/** What was found is no longer looked for; plans are looked up until they are complete. */
+export function settleLookUps(
+  { due, plans, dependents, tasks }: State,
+  found: { outcomes: readonly { task: string }[]; plans: readonly { plan: string; count: number }[] },
+): void {
+  for (const { task } of found.outcomes) due.lookups.delete(task);
+  for (const { plan, count } of found.plans)
+    if (count >= (plans.get(plan)?.size ?? 0)) due.lookups.delete(PLAN + plan);
+  for (const name of due.lookups) {
+    const wanted = name.startsWith(PLAN)
+      ? plans.get(name.slice(PLAN.length))?.complete === false
+      : dependents.has(name) && !tasks.has(name);
+    if (!wanted) due.lookups.delete(name);
+  }
+}
+
 /** Without a worker nobody cancels a plan that waits for its rest, so that may come later than the rules say. */
 const LEAST_GAP = 3_600_000;
 

@@ -5,7 +5,7 @@ import { inheritCircuits } from '../circuits.js';
 import type { Outcome } from '../messages.js';
 import { indexTask, newRecord, type OpenCircuit, type State } from '../state.js';
 import { type Taken, wake, wakeDependents } from '../transitions.js';
-import { completePlan } from './plans.js';
+import { completePlan, PLAN } from './plans.js';
 
 /** A survey of Temporal: tasks and writers (`writer:role`) that are alive. `last`: no further one is coming. */
 export interface Survey {
@@ -55,7 +55,7 @@ export function heard(state: State, name: string): void {
 function lookBack(state: State): void {
   state.recovered = true;
   for (const plan of state.plans.values())
-    if (!plan.complete && (plan.size ?? 1) > 1) state.due.lookups.add(`plan:${plan.id}`);
+    if (!plan.complete && (plan.size ?? 1) > 1) state.due.lookups.add(PLAN + plan.id);
 }
 
 function endRecovery(state: State): void {

@@ -109,12 +109,15 @@ function silenceRemarks(before: () => void) {
   let since: number | undefined;
   return {
     silent(trouble: NoAnswer): void {
-      since ??= Date.now();
-      if (trouble instanceof NoWorker)
+      if (trouble instanceof NoWorker) {
         say(
           `no worker serves fleet ${trouble.fleet}; the tasks start, or go on, once one runs (\`signalbox up\` or \`signalbox worker\`)`,
         );
-      else if (Date.now() - since > MOMENT_MS) say(trouble.message);
+        since = undefined;
+        return;
+      }
+      since ??= Date.now();
+      if (Date.now() - since > MOMENT_MS) say(trouble.message);
     },
     answered(): void {
       since = undefined;

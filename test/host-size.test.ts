@@ -144,9 +144,15 @@ describe('the room of a host', () => {
 });
 
 describe('a worker on a real server', () => {
-  /** Says when it began and ended, beside its clone. */
-  const stamps = (file: string, weight: number) =>
-    `echo "$(date +%s%N) ${weight}" >> '${file}'; sleep 0.7; echo "$(date +%s%N) -${weight}" >> '${file}'`;
+  /** Says when it began and ended, beside its clone; it may wait for what else is to begin. */
+  const stamps = (file: string, weight: number, meanwhile = 'sleep 0.7') =>
+    `echo "$(date +%s%N) ${weight}" >> '${file}'; ${meanwhile}; echo "$(date +%s%N) -${weight}" >> '${file}'`;
+
+  /** Until one more of that weight has begun, of so many. */
+  const another = (file: string, weight: number, of: number) => {
+    const begun = `$(grep -c ' ${weight}$' '${file}')`;
+    return `before=${begun}; until [ ${begun} -gt $before ] || [ $before -eq ${of} ]; do sleep 0.1; done`;
+  };
 
   /** The most that ran at once, by the agents' own timestamps. */
   function most(file: string): number {
@@ -163,7 +169,10 @@ describe('a worker on a real server', () => {
       await fleet.startWorker(['--slots', '2']);
       const file = join(fleet.dir, 'stamps');
       appendFileSync(file, '');
-      const tasks = [1, 2, 3, 4, 5].map((n) => ({ id: `t${n}`, prompt: stamps(file, 1) }));
+      const tasks = [1, 2, 3, 4, 5].map((n) => ({
+        id: `t${n}`,
+        prompt: stamps(file, 1, n === 1 ? another(file, 1, 5) : undefined),
+      }));
       const ended = await fleet.run('p', tasks);
       expect(Object.values(ended).map((line) => line.outcome?.kind)).toEqual(Array(5).fill('finished'));
       expect(most(file)).toBe(2);
@@ -182,7 +191,7 @@ describe('a worker on a real server', () => {
       const tasks = ['big', 'sh', 'sh', 'big', 'sh', 'sh', 'sh', 'big'].map((agent, n) => ({
         id: `t${n}`,
         agent,
-        prompt: stamps(file, agent === 'big' ? 3 : 1),
+        prompt: stamps(file, agent === 'big' ? 3 : 1, n === 1 ? another(file, 3, 3) : undefined),
       }));
       const ended = await fleet.run('p', tasks);
       expect(Object.values(ended).map((line) => line.outcome?.kind)).toEqual(Array(8).fill('finished'));

@@ -4,11 +4,11 @@
 
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import { SINGLE, taskName } from '../src/domain/ids.js';
+import { taskName } from '../src/domain/ids.js';
 import type { TaskReport } from '../src/domain/messages.js';
 import { type AttemptRecord, draftOf, type Packet, packetWith } from '../src/domain/packet.js';
-import { factsOf, TaskInput } from '../src/domain/plan.js';
-import { fieldPath, problemsOf } from '../src/domain/problems.js';
+import { factsOf, planOf, TaskInput } from '../src/domain/plan.js';
+import { problemsOf, problemText } from '../src/domain/problems.js';
 import type { AgentInput, AgentRun } from './agent.js';
 import type { Answered } from './delivery.js';
 import type { Host } from './host.js';
@@ -83,19 +83,19 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
     async accept({ raw, life }: AcceptInput): Promise<Accepted> {
       const { task, ...input } = inputOf(raw);
       const { prompt: _, ...rest } = task;
-      const plan = input.plan ?? { id: SINGLE };
+      const plan = planOf(input);
       const said: TaskReport = {
         kind: 'task',
         id: taskName(plan.id, task.id),
         life,
         number: 1,
-        plan: { id: plan.id, ...(input.plan?.size === undefined ? {} : { size: input.plan.size }) },
+        plan,
         facts: factsOf(task, plan.id),
         attempt: 1,
         at: 'waiting',
       };
       // Worth waiting for, unless the answer is that the plan has to arrive first.
-      const answered = await report({ report: said, asks: (input.plan?.size ?? 1) === 1 });
+      const answered = await report({ report: said, asks: (plan.size ?? 1) === 1 });
       return { input: { ...input, task: rest }, ...answered };
     },
 
@@ -127,10 +127,7 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
 function inputOf(raw: unknown): TaskInput {
   const parsed = TaskInput.safeParse(raw);
   if (parsed.success) return parsed.data;
-  const lines = problemsOf(parsed.error, TaskInput, raw).map(
-    ({ path, message, found, hint }) =>
-      `${fieldPath(path) || 'input'}: ${message}${found ? ` (found ${found})` : ''}${hint ? `; ${hint}` : ''}`,
-  );
+  const lines = problemsOf(parsed.error, TaskInput, raw).map((problem) => problemText(problem, 'input'));
   throw ApplicationFailure.create({
     type: 'BadTask',
     nonRetryable: true,

@@ -1,6 +1,7 @@
 // A fleet in virtual time around the very same decide as in production: no server, no agents. A job arrives, runs for
 // as long as it takes once decide grants it, lands at once, and is over. How long a job takes is known to nobody before
-// it has ended. As landing takes no time, an agent's end and its landing come together. Leases are renewed in time, which is why they are so long here.
+// it has ended. As landing takes no time, an agent's end and its landing come together. Leases are renewed in time, which
+// is why they are so long here.
 
 import type { Rules } from '../src/domain/config.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';

@@ -2,8 +2,7 @@
 /**
  * `npm run properties [SEQUENCES]`: the properties of decide over so many random sequences of at least 50 events, 100,000
  * when not said, on all cores. Every process has a seed of its own, which is printed: SIGNALBOX_SEED and SIGNALBOX_RUNS
- * as shown run the same ones again. Exits with 1 when a property does not hold, with 2
- * when that could not be found out.
+ * as shown run the same ones again. Exits with 1 when a property does not hold, with 2 when that could not be found out.
  */
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';

@@ -25,7 +25,7 @@ import type { StartFrom } from '../activities/agent.js';
 import type { TaskActivities } from '../activities/index.js';
 import type { Accepted, AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
-import { CLAIMS_MEMO, QUERY, SEARCH, SIGNAL, SINGLE, TASK_NAME, taskName } from '../src/domain/ids.js';
+import { CLAIMS_MEMO, QUERY, SEARCH, SIGNAL, TASK_NAME, taskName } from '../src/domain/ids.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -42,7 +42,7 @@ import {
   OwnClaims,
 } from '../src/domain/own-claims.js';
 import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js';
-import { factsOf, type TaskInput } from '../src/domain/plan.js';
+import { factsOf, planOf, type TaskInput } from '../src/domain/plan.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
 import { LOCAL } from './local.js';
@@ -144,11 +144,9 @@ class TaskRun {
     private readonly raw: { task: Pick<TaskInput['task'], 'prompt'> },
     carried: CarriedTask,
   ) {
-    const { plan, task } = carried.input;
+    const { task } = carried.input;
     this.input = { ...carried.input, task: { ...task, prompt: raw.task.prompt } };
-    this.plan = plan
-      ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) }
-      : { id: SINGLE };
+    this.plan = planOf(carried.input);
     this.id = taskName(this.plan.id, task.id);
     this.submitted = factsOf(this.input.task, this.plan.id);
     this.blockers = carried.blockers ?? [];

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { fieldPath, type Problem, problemsOf } from '../domain/problems.js';
+import { fieldPath, type Problem, problemsOf, problemText } from '../domain/problems.js';
 
 /** All that is wrong with a file. The message has a line for each problem. */
 export class BadDocument extends Error {
@@ -74,18 +74,13 @@ export function parseText<T extends z.ZodType>(
     problems
       .map((problem) => ({ problem, offset: offsetOf(document, problem.path, problem.atKey === true) }))
       .sort((a, b) => a.offset - b.offset)
-      .map(({ problem, offset }) => sentence(place(file, lines, offset), problem)),
+      .map(({ problem, offset }) => `${place(file, lines, offset)}: ${problemText(problem)}`),
   );
 }
 
 function place(file: string, lines: LineCounter, offset: number): string {
   const { line, col } = lines.linePos(offset);
   return `${file}:${line}:${col}`;
-}
-
-function sentence(where: string, { path, message, found, hint }: Problem): string {
-  const field = fieldPath(path);
-  return `${where}: ${field ? `${field}: ` : ''}${message}${found === undefined ? '' : ` (found ${found})`}${hint ? `; ${hint}` : ''}`;
 }
 
 /** Where the field stands, or the nearest thing around it that does. */

@@ -4,7 +4,7 @@ import {
   type Client,
   isGrpcServiceError,
   QueryNotRegisteredError,
-  type WorkflowExecutionStatusName,
+  type WorkflowExecutionInfo,
   WorkflowNotFoundError,
 } from '@temporalio/client';
 import type { Config } from '../domain/config.js';
@@ -25,7 +25,7 @@ const UNKNOWN_PATIENCE: Patience = { ms: 12_000, gone: false };
 
 export interface TaskDescription {
   id: string;
-  status: WorkflowExecutionStatusName;
+  status: WorkflowExecutionInfo['status']['name'];
   state?: string;
   reason?: string;
   holder?: string;
@@ -113,15 +113,7 @@ export class FleetReader {
       const { status, searchAttributes } = await this.client.workflow
         .getHandle(taskWorkflowId(this.fleet, id))
         .describe();
-      const value = (name: string) => searchAttributes[name]?.[0] as string | undefined;
-      const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
-      return {
-        id,
-        status: status.name,
-        ...(state ? { state } : {}),
-        ...(reason ? { reason } : {}),
-        ...(holder ? { holder } : {}),
-      };
+      return descriptionOf(id, status.name, searchAttributes);
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;
       throw error;
@@ -141,16 +133,8 @@ export class FleetReader {
     const tasks: TaskDescription[] = [];
     const query = `WorkflowType = "${WORKFLOW.task}" AND WorkflowId STARTS_WITH "${this.fleet}/"`;
     for await (const { workflowId, status, searchAttributes } of this.client.workflow.list({ query })) {
-      const value = (name: string) => searchAttributes[name]?.[0] as string | undefined;
-      const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
       const id = workflowId.slice(`${this.fleet}/task/`.length);
-      tasks.push({
-        id,
-        status: status.name,
-        ...(state ? { state } : {}),
-        ...(reason ? { reason } : {}),
-        ...(holder ? { holder } : {}),
-      });
+      tasks.push(descriptionOf(id, status.name, searchAttributes));
     }
     return tasks;
   }
@@ -220,3 +204,19 @@ const isUnanswered = (error: unknown): boolean =>
   /deadline|timed? ?out|CANCELLED|FAILED_PRECONDITION|UNAVAILABLE/i.test(
     String((error as { cause?: unknown })?.cause ?? error),
   );
+
+function descriptionOf(
+  id: string,
+  status: TaskDescription['status'],
+  attributes: WorkflowExecutionInfo['searchAttributes'],
+): TaskDescription {
+  const value = (name: string) => attributes[name]?.[0] as string | undefined;
+  const [state, reason, holder] = [value(SEARCH.state), value(SEARCH.reason), value(SEARCH.holder)];
+  return {
+    id,
+    status,
+    ...(state ? { state } : {}),
+    ...(reason ? { reason } : {}),
+    ...(holder ? { holder } : {}),
+  };
+}

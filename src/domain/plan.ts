@@ -5,8 +5,8 @@ import { Assumption, ON_BROKEN } from './assumptions.js';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { Claim } from './fields.js';
 import { findCycle } from './graph.js';
-import { reservedPlan, TASK_NAME, taskNameIn } from './ids.js';
-import type { TaskFacts } from './messages.js';
+import { reservedPlan, SINGLE, TASK_NAME, taskNameIn } from './ids.js';
+import type { PlanRef, TaskFacts } from './messages.js';
 import { BadPattern, parsePattern, splitRepository } from './paths.js';
 import { Use, useRefused } from './resources.js';
 import { rightsOf } from './surfaces.js';
@@ -126,6 +126,10 @@ export const Task = z.strictObject({
   env: Env.default({}).describe('More variables for the agent. Not for secrets.'),
 });
 export type Task = z.infer<typeof Task>;
+
+/** The plan as it travels: that of single tasks when there is none. */
+export const planOf = ({ plan }: Pick<TaskInput, 'plan'>): PlanRef =>
+  plan ? { id: plan.id, ...(plan.size === undefined ? {} : { size: plan.size }) } : { id: SINGLE };
 
 /** What coordination needs to know of a task of the plan. */
 export function factsOf(task: Task, plan: string): TaskFacts {

@@ -169,6 +169,12 @@ function keysAt(schema: z.core.$ZodType, path: readonly (string | number)[]): st
   return element && head !== undefined ? keysAt(element, rest) : [];
 }
 
+/** One problem as a sentence; `where` is said of the input itself. */
+export function problemText({ path, message, found, hint }: Problem, where = ''): string {
+  const field = fieldPath(path) || where;
+  return `${field ? `${field}: ` : ''}${message}${found === undefined ? '' : ` (found ${found})`}${hint ? `; ${hint}` : ''}`;
+}
+
 /** `tasks[2].after[0]`: a field path as people read it. */
 export function fieldPath(path: readonly (string | number)[]): string {
   return path

@@ -181,6 +181,18 @@ describe('a reservation', () => {
     expect(box.phase('s/a2')).toBe('running');
   });
 
+  test('ends when its task has to wait for an upstream once more', () => {
+    const box = new Box({ lease: 10 * AGE });
+    box.writes('s/up', ['a']);
+    lands(box, 's/up');
+    box.writes('s/other', ['b'], { role: 'ops' });
+    box.writes('s/wide', ['a', 'b'], { after: [{ task: 's/up' }] });
+    expect(box.why('s/wide')).toBe('PATH_HELD');
+    box.now += AGE;
+    box.task('s/up', { life: '2.run', number: 1, at: 'waiting' });
+    expect([box.why('s/wide'), box.phase('s/up')]).toEqual(['UPSTREAM_PENDING', 'running']);
+  });
+
   test('ends when rules reserve later', () => {
     const box = starving();
     box.now += AGE;

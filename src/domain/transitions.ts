@@ -91,7 +91,7 @@ export function forgetExtension(state: State, task: TaskRecord): void {
   task.extension = undefined;
 }
 
-/** A task has its outcome: all that wait for it are looked at again, whatever else holds them at the moment. */
+/** A task has its outcome, or has it no more: all that wait for it are looked at again, whatever else holds them at the moment. */
 export function wakeDependents(state: State, id: string): void {
   for (const dependent of state.dependents.get(id) ?? []) {
     const { phase } = state.tasks.get(dependent) ?? {};

@@ -6,7 +6,7 @@ import type { CancelRequest, TaskReport } from '../messages.js';
 import { lengthen } from '../order.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import { indexTask, newRecord, type State, type TaskRecord } from '../state.js';
-import { type Taken, wake, wakeBlocked } from '../transitions.js';
+import { type Taken, wake, wakeBlocked, wakeDependents } from '../transitions.js';
 import { follow } from './attempts.js';
 import { cancelTask } from './cancel.js';
 import { learnEdges, ownEdges, refuseCircle } from './edges.js';
@@ -71,7 +71,9 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
   heard(state, task.id);
   joinPlan(state, task, report, now);
   wake(state, `task:${task.id}`);
-  wakeBlocked(state, task.id);
+  // What its earlier life came to does not count any more.
+  if (earlier) wakeDependents(state, task.id);
+  else wakeBlocked(state, task.id);
   const refused = refuseCircle(state, task, now);
   if (state.plans.get(task.plan.id)?.complete) lengthen(state, task);
   const taken = [

@@ -829,6 +829,23 @@ describe('a coordinator that starts without state', () => {
     }
   });
 
+  test('cancels one that is heard of too late when its issue was closed meanwhile', () => {
+    const ended: AttemptResult[] = [
+      { kind: 'failed', dead: true, code: 'WORKER_LOST', text: '' },
+      { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' },
+    ];
+    const said: Said[] = [{ at: 'running' }, ...ended.map((result): Said => ({ at: 'stopped', result }))];
+    for (const [i, phase] of ['stopping', 'ended', 'landing'].entries()) {
+      const box = new Box({}, true);
+      live(box);
+      box.issue('I-1', 'closed');
+      box.writes('s/b', ['src']);
+      box.writes('s/a', ['src'], { issue: 'I-1' }, { fence: old(1), ...said[i] });
+      expect(box.phase('s/a')).toBe(phase);
+      expect(box.record('s/a').decisions.at(-1)).toMatchObject({ verdict: 'cancel', code: 'ISSUE_CLOSED' });
+    }
+  });
+
   test('cancels no landing on its own that an earlier one may have handed over', () => {
     const box = new Box({}, true);
     const result: AttemptResult = { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' };

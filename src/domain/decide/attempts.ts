@@ -42,36 +42,53 @@ export function follow(state: State, task: TaskRecord, report: TaskReport, now: 
 /** A grant of an earlier coordinator: the task's workflow is the truth about it, unless its paths were lost meanwhile. */
 function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
   const lost = lostTo(state, task);
-  const { result } = report;
-  const dead = report.at === 'stopped' && result?.dead === true;
   leave(state, task);
   task.attempt = report.attempt;
   task.fence = fence;
   task.phase = 'running';
   task.since = now;
   countRunning(state, task, 1);
-  if (lost) {
-    if (report.at === 'stopped' && result?.kind === 'commits' && task.facts.role) {
-      // It may have been handed over, and may have landed: its writer knows.
-      task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence: lost };
-      const taken = land(state, task, task.facts.role, result, now);
-      return [...taken, record(state, task, 'retry', 'CLAIM_LOST', lost, now)];
-    }
-    if (dead) return fail(state, task, 'CLAIM_LOST', lost, false, true, now);
-    return [stop(state, task, 'retry', 'CLAIM_LOST', lost, now)];
-  }
+  const taken = lost ? giveWay(state, task, report, lost, now) : takeOver(state, task, report, now);
+  return [...taken, ...heedKnown(state, task, now)];
+}
+
+function takeOver(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
   if (!task.holds) takeClaims(state, task);
   noteRates(state, task, now);
   if (task.facts.assumes?.some(needsLook)) askFor(state, task);
   task.leaseUntil = now + leaseOf(state, task);
   state.deadlines.push({ at: task.leaseUntil, kind: 'lease', id: task.id });
-  const taken = [record(state, task, 'note', 'TAKEN_OVER', besideEvidence(state, task, false), now)];
-  if (report.at === 'stopped') taken.push(...stopped(state, task, report, now));
-  return [...taken, ...heedKnown(state, task, now)];
+  const taken = record(state, task, 'note', 'TAKEN_OVER', besideEvidence(state, task, false), now);
+  return report.at === 'stopped' ? [taken, ...stopped(state, task, report, now)] : [taken];
+}
+
+interface Lost {
+  holder: string;
+  path: string;
+}
+
+/** Another holds by now what it was granted: the attempt comes to nothing, unless it has landed. */
+function giveWay(
+  state: State,
+  task: TaskRecord,
+  { at, result }: TaskReport,
+  { holder, path }: Lost,
+  now: number,
+): Taken[] {
+  const evidence = { holder, path };
+  if (at !== 'stopped') return [stop(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
+  if (result?.kind === 'commits' && task.facts.role) {
+    // It may have been handed over, and may have landed: its writer knows.
+    task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence };
+    const taken = land(state, task, task.facts.role, result, now);
+    return [...taken, record(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
+  }
+  if (result?.dead) return fail(state, task, 'CLAIM_LOST', evidence, false, true, now);
+  return [stop(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
 }
 
 /** Who holds by now what the task says it holds. */
-function lostTo(state: State, task: TaskRecord): { holder: string; path: string } | undefined {
+function lostTo(state: State, task: TaskRecord): Lost | undefined {
   const overlap = state.claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
   if (overlap) return { holder: overlap.holder, path: overlap.ours };
   for (const use of task.facts.uses ?? []) {

@@ -52,6 +52,7 @@ import { UNNUMBERED } from '../../src/domain/messages.js';
 import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
 import type { Use } from '../../src/domain/resources.js';
 import {
+  type CarriedState,
   carry,
   freshState,
   type OpenCircuit,
@@ -1560,7 +1561,9 @@ export class Fleet {
 
   /** No lost wake-up: looking again at every held task starts and cancels nothing. */
   private checkNothingForgotten(): void {
-    const again = restore(copy(carry(this.state)));
+    if (![...this.state.tasks.values()].some(({ phase, extension }) => phase === 'held' || extension?.on))
+      return;
+    const again = restore(this.copied());
     for (const record of again.tasks.values()) {
       if (record.phase === 'held') again.ready.add(record.id);
       if (record.extension?.on) again.toExtend.add(record.id);
@@ -1573,6 +1576,16 @@ export class Fleet {
         verdict !== 'hold' && code !== 'EXTENSION_WAITS' && code !== 'UPSTREAM_NEEDS_CLAIM',
     );
     if (found) throw new Broken(`${found.task} was forgotten: it could ${found.verdict} (${found.code})`);
+  }
+
+  /** For decide to change. What it replaces as a whole is shared, and only the last decision is ever looked back at. */
+  private copied(): CarriedState {
+    const { rules, tasks, ...rest } = carry(this.state);
+    const copies = tasks.map(({ facts, decisions, ...task }) => ({
+      ...copy({ ...task, decisions: decisions.slice(-1) }),
+      facts,
+    }));
+    return { ...copy({ ...rest }), rules, tasks: copies };
   }
 
   private checkLanding(order: LandingOrder, life: string): void {

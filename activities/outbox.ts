@@ -52,22 +52,48 @@ export class Outbox {
       await this.tell(report);
       return undefined;
     }
-    let late: NodeJS.Timeout | undefined;
-    const answered = new Promise<Standing | undefined>((answer) => {
-      this.asking.get(report.id)?.answer(undefined);
-      this.asking.set(report.id, { life: report.life, answer });
-    });
+    const answer = this.waitFor(report);
     try {
       await this.tell({ ...report, asks: true });
-      late = setTimeout(() => {
+      return await answer.within(patience, () => {
         this.near = false;
-        this.asking.get(report.id)?.answer(undefined);
-      }, patience);
-      return await answered;
+      });
     } finally {
-      clearTimeout(late);
-      this.asking.delete(report.id);
+      answer.close();
     }
+  }
+
+  /** What the coordinator says next to who has asked; undefined when that takes longer than `patience` milliseconds. */
+  async next(report: TaskReport, patience: number): Promise<Standing | undefined> {
+    const answer = this.waitFor(report);
+    try {
+      return await answer.within(patience);
+    } finally {
+      answer.close();
+    }
+  }
+
+  private waitFor({ id, life }: TaskReport) {
+    let asking: Asking | undefined;
+    let late: NodeJS.Timeout | undefined;
+    const answered = new Promise<Standing | undefined>((answer) => {
+      asking = { life, answer };
+    });
+    this.asking.get(id)?.answer(undefined);
+    if (asking) this.asking.set(id, asking);
+    return {
+      within: (patience: number, onLate?: () => void) => {
+        late = setTimeout(() => {
+          onLate?.();
+          asking?.answer(undefined);
+        }, patience);
+        return answered;
+      },
+      close: () => {
+        clearTimeout(late);
+        if (this.asking.get(id) === asking) this.asking.delete(id);
+      },
+    };
   }
 
   /** Hands a standing to who asked for it; false when nobody here did. */

@@ -15,7 +15,7 @@ import type { Host } from './host.js';
 import type { Outbox } from './outbox.js';
 
 /** How long an answer is waited for, in milliseconds: a workflow task is kept open for it, or the slot of an agent. */
-const PATIENCE = { workflowTask: 1_000, slot: 5_000 };
+const PATIENCE = { workflowTask: 1_000, slot: 5_000, landing: 2_000 };
 
 export interface AttemptInput extends AgentInput {
   /** What the task says while the attempt runs, under a number that is kept for its end. */
@@ -105,7 +105,10 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
       if (isAbandoned()) return { ...run, told: false };
       const end: TaskReport = { ...report, at: 'stopped', result: run.result };
       try {
-        const standing = await outbox.ask(end, PATIENCE.slot);
+        const answer = await outbox.ask(end, PATIENCE.slot);
+        // A landing that goes quickly is the end of the attempt as well, and costs its task nothing more.
+        const lands = answer?.phase === 'landing' && answer.decision.verdict === 'land';
+        const standing = (lands ? await outbox.next(end, PATIENCE.landing) : undefined) ?? answer;
         if (!standing) return { ...run, told: true };
         const { outcome } = standing;
         if (!outcome) return { ...run, told: true, standing };

@@ -1,14 +1,16 @@
 // The workflow of a task on a real server, where the test takes the coordinator's part: it says what it likes, when it likes.
 
 import { resolve } from 'node:path';
-import { Client, Connection } from '@temporalio/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import { Outbox } from '../activities/outbox.js';
-import { type AcceptInput, reportActivities } from '../activities/reports.js';
+import { type AcceptInput, type PacketInput, reportActivities } from '../activities/reports.js';
 import { Config } from '../src/domain/config.js';
 import { SIGNAL, taskQueue, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
 import type { Decision, Outcome, Standing } from '../src/domain/messages.js';
+import type { Packet } from '../src/domain/packet.js';
 import { registerSearchAttributes } from '../worker/search-attributes.js';
 
 let connection: Connection;
@@ -31,7 +33,6 @@ const config = Config.parse({
   roles: { main: { resources: ['branch:app'] } },
   agents: { idle: { command: ['true'] } },
 });
-const ID = 'single/one';
 const fence = { epoch: 1, number: 1 };
 const OUTCOME: Outcome = { kind: 'landed', code: 'LANDED', text: 'landed as c', commit: 'c' };
 
@@ -42,90 +43,130 @@ class Gate {
   });
 }
 
-describe('the workflow of a task', () => {
-  it('acts upon an outcome that it hears of together with the end of its attempt', async () => {
-    const client = new Client({ connection, namespace: 'default' });
-    const host = { config, client, log: () => undefined };
-    const outbox = new Outbox(host);
-    const [running, ending] = [new Gate(), new Gate()];
-    const activities = reportActivities(host, outbox, {
-      keepPacket: async () => undefined,
-      runAgent: async () => {
-        running.open();
-        await ending.opened;
-        const result = { kind: 'commits' as const, dead: true, base: 'b', commit: 'c', ref: 'r' };
-        return { result, record: { attempt: 1, fence, started: '', result } };
-      },
-    });
-    const shared = { connection: native, namespace: 'default', taskQueue: taskQueue(fleet) };
-    const serve = async (options: object) => {
-      const worker = await Worker.create({ ...shared, ...options });
-      const done = worker.run();
-      const stop = async () => {
-        if (worker.getState() === 'RUNNING') worker.shutdown();
-        await done;
-      };
-      onTestFinished(stop);
-      return stop;
+const decided = (verdict: Decision['verdict'], code: Decision['code']): Decision => ({
+  seq: 1,
+  at: 0,
+  attempt: 1,
+  verdict,
+  code,
+  evidence: {},
+});
+
+type HistoryEvent = NonNullable<Awaited<ReturnType<WorkflowHandle['fetchHistory']>>['events']>[number];
+
+/** A task whose agent runs, with all that a test needs to go on as its coordinator. */
+async function running(id: string) {
+  const client = new Client({ connection, namespace: 'default' });
+  const host = { config, client, log: () => undefined };
+  const outbox = new Outbox(host);
+  const [started, ending] = [new Gate(), new Gate()];
+  const packets: Packet[] = [];
+  const keepPacket = async ({ packet }: PacketInput) => {
+    packets.push(packet);
+  };
+  const activities = reportActivities(host, outbox, {
+    keepPacket,
+    runAgent: async () => {
+      started.open();
+      await ending.opened;
+      const result = { kind: 'commits' as const, dead: true, base: 'b', commit: 'c', ref: 'r' };
+      return { result, record: { attempt: 1, fence, started: '', result } };
+    },
+  });
+  const shared = { connection: native, namespace: 'default', taskQueue: taskQueue(fleet) };
+  const serve = async (options: object) => {
+    const worker = await Worker.create({ ...shared, ...options });
+    const done = worker.run();
+    const stop = async () => {
+      if (worker.getState() === 'RUNNING') worker.shutdown();
+      await done;
     };
-    const workflows = {
+    onTestFinished(stop);
+    return stop;
+  };
+  let life = '';
+  const serveWorkflows = () =>
+    serve({
       workflowBundle: { codePath: resolve('dist/workflow-bundle.js') },
       activities: {
         ...activities,
-        keepPacket: async () => undefined,
+        keepPacket,
         accept: (input: AcceptInput) => {
           life = input.life;
           return activities.accept(input);
         },
       },
       enableNonLocalActivities: false,
-    };
-    let life = '';
-    await serve({ activities });
-    const stopWorkflows = await serve(workflows);
-
-    const handle = await client.workflow.start(WORKFLOW.task, {
-      workflowId: taskWorkflowId(fleet, ID),
-      taskQueue: shared.taskQueue,
-      workflowExecutionTimeout: '60s',
-      args: [{ fleet, task: { id: 'one', prompt: 'nothing', role: 'main', writes: ['a'] } }],
     });
-    while (life === '') await new Promise((done) => setTimeout(done, 20));
-    const decision = (verdict: Decision['verdict'], code: Decision['code']): Decision => ({
-      seq: 1,
-      at: 0,
-      attempt: 1,
-      verdict,
-      code,
-      evidence: {},
-    });
-    const standing = (number: number, more: Pick<Standing, 'phase' | 'decision'>): Standing => ({
-      life,
-      epoch: 1,
-      number,
-      attempt: 1,
-      fence,
-      ...more,
-    });
-    await handle.signal(SIGNAL.standing, {
-      ...standing(1, { phase: 'running', decision: decision('run', 'CLAIMS_FREE') }),
-      lease: 60_000,
-    });
-    await running.opened;
-    // Nobody does workflow tasks now: the next one has both.
-    await stopWorkflows();
+  await serve({ activities });
+  const stopWorkflows = await serveWorkflows();
+  const handle = await client.workflow.start(WORKFLOW.task, {
+    workflowId: taskWorkflowId(fleet, `single/${id}`),
+    taskQueue: shared.taskQueue,
+    workflowExecutionTimeout: '60s',
+    args: [{ fleet, task: { id, prompt: 'nothing', role: 'main', writes: ['a'] } }],
+  });
+  while (life === '') await sleep(20);
+  const standing = (number: number, more: Pick<Standing, 'phase' | 'decision' | 'outcome'>): Standing => ({
+    life,
+    epoch: 1,
+    number,
+    attempt: 1,
+    fence,
+    ...more,
+  });
+  await handle.signal(SIGNAL.standing, {
+    ...standing(1, { phase: 'running', decision: decided('run', 'CLAIMS_FREE') }),
+    lease: 60_000,
+  });
+  await started.opened;
+  /** Answers who asks, as a delivery from the same process does. */
+  const answer = async (told: Standing) => {
     outbox.serves();
-    ending.open();
-    const answer = standing(2, { phase: 'landing', decision: decision('run', 'COMMITS_READY') });
-    while (!outbox.answer(ID, answer)) await new Promise((done) => setTimeout(done, 20));
-    const isOver = async () =>
-      (await handle.fetchHistory()).events?.some((event) => event.activityTaskCompletedEventAttributes);
-    while (!(await isOver())) await new Promise((done) => setTimeout(done, 20));
-    await handle.signal(SIGNAL.standing, {
-      ...standing(3, { phase: 'ended', decision: decision('run', 'LANDED') }),
-      outcome: OUTCOME,
-    });
-    await serve(workflows);
-    expect(await handle.result()).toEqual(OUTCOME);
+    while (!outbox.answer(`single/${id}`, told)) await sleep(20);
+  };
+  const eventsWith = async (attributes: keyof HistoryEvent): Promise<number> =>
+    (await handle.fetchHistory()).events?.filter((event) => event[attributes]).length ?? 0;
+  return { handle, ending, packets, standing, answer, eventsWith, serveWorkflows, stopWorkflows };
+}
+
+const LANDS = { phase: 'landing', decision: decided('land', 'COMMITS_READY') } as const;
+const LANDED = { phase: 'ended', decision: decided('end', 'LANDED'), outcome: OUTCOME } as const;
+
+describe('the workflow of a task', () => {
+  it('acts upon an outcome that it hears of together with the end of its attempt', async () => {
+    const task = await running('one');
+    // Nobody does workflow tasks now: the next one has both.
+    await task.stopWorkflows();
+    task.ending.open();
+    await task.answer(task.standing(2, LANDS));
+    while ((await task.eventsWith('activityTaskCompletedEventAttributes')) === 0) await sleep(20);
+    await task.handle.signal(SIGNAL.standing, task.standing(3, LANDED));
+    await task.serveWorkflows();
+    expect(await task.handle.result()).toEqual(OUTCOME);
+  });
+
+  it('ends with its attempt when that lands quickly', async () => {
+    const task = await running('two');
+    task.ending.open();
+    await task.answer(task.standing(2, LANDS));
+    await task.answer(task.standing(3, LANDED));
+    expect(await task.handle.result()).toEqual(OUTCOME);
+    expect(await task.eventsWith('workflowExecutionSignaledEventAttributes')).toBe(1);
+    expect(await task.eventsWith('workflowTaskScheduledEventAttributes')).toBe(3);
+    expect(task.packets.map(({ outcome, attempts }) => [outcome.code, attempts.length])).toEqual([
+      ['LANDED', 1],
+    ]);
+  });
+
+  it('does not wait for a landing that is held', async () => {
+    const task = await running('three');
+    task.ending.open();
+    const before = performance.now();
+    await task.answer(task.standing(2, { phase: 'landing', decision: decided('hold', 'ROLE_FROZEN') }));
+    while ((await task.eventsWith('activityTaskCompletedEventAttributes')) === 0) await sleep(20);
+    expect(performance.now() - before).toBeLessThan(1_500);
+    await task.handle.signal(SIGNAL.standing, task.standing(3, LANDED));
+    expect(await task.handle.result()).toEqual(OUTCOME);
   });
 });

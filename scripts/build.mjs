@@ -133,7 +133,10 @@ async function bundleWorkflows() {
       workflowsPath: workflowsEntry('.js'),
       // Evaluated once for each worker, not for each workflow, and frozen. The rules are pure: they keep nothing between
       // two calls. Schemas do not work frozen, and workflows use none.
-      preloadModules: filesBelow(join(DIST, 'src', 'domain')).filter((file) => file.endsWith('.js')),
+      preloadModules: [
+        join(DIST, 'workflows', 'stack-depth.js'),
+        ...filesBelow(join(DIST, 'src', 'domain')).filter((file) => file.endsWith('.js')),
+      ],
       logger,
     });
     writeWhole(BUNDLE, code);

@@ -829,6 +829,14 @@ describe('a coordinator that starts without state', () => {
     }
   });
 
+  test('resumes the fleet at the very moment at which an earlier one froze it', () => {
+    const box = new Box({}, true);
+    box.fleet(undefined, UNNUMBERED);
+    box.writer([], { fleet: { number: box.now, freeze: { text: 'release day' } } });
+    expect(box.state.fleetWord?.freeze).toBeUndefined();
+    expect(box.orders().fleet?.number, 'so that its writers take it').toBeGreaterThan(box.now);
+  });
+
   test('cancels one that is heard of too late when its issue was closed meanwhile', () => {
     const ended: AttemptResult[] = [
       { kind: 'failed', dead: true, code: 'WORKER_LOST', text: '' },

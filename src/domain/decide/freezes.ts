@@ -11,7 +11,8 @@ import { landingOnHold, record, type Taken, wake } from '../transitions.js';
 /** The highest number counts; a word without one is the latest. */
 export function onFleetWord(state: State, word: FleetWord, now: number): Taken[] {
   const known = state.fleetWord;
-  const number = numberOf(word, known, now);
+  // An earlier coordinator may have numbered one, which only writers know, up to the moment that this one began.
+  const number = numberOf(word, known, Math.max(now, state.epoch + 1));
   if (known && number <= known.number) return [];
   state.fleetWord = wordKept({ ...word, number }, now);
   const { freeze } = state.fleetWord;

@@ -90,6 +90,38 @@ describe('an extension', () => {
     expect([box.phase('s/b'), box.record('s/b').facts.writes]).toEqual(['running', ['b', 'a']]);
   });
 
+  test('that starts again while an agent of an earlier attempt may live waits for that, and is granted all at once', () => {
+    const box = running(['s/a', 's/b'], { lease: 60_000, lockDelay: 1_000 });
+    box.fails('s/b', 'WORKER_LOST', { dead: false });
+    box.pass(0);
+    box.runs('s/b');
+    asks(box, 's/a', ['b'], { wait: true });
+    asks(box, 's/b', ['a'], { wait: true });
+    claims(box, 's/a', ['a']);
+    box.task('s/b', {
+      at: 'stopped',
+      extend: undefined as never,
+      facts: { writes: ['b', 'a'] },
+      result: { kind: 'failed', dead: true, code: 'CANCELLED_BY_REQUEST', text: '' },
+    });
+    box.pass(0);
+    expect(box.why('s/b')).toBe('PATHS_RESTING');
+    box.writes('s/c', ['b']);
+    box.renew('s/a');
+    box.state = restore(JSON.parse(JSON.stringify(carry(box.state))));
+    box.pass(59_000);
+    box.renew('s/a');
+    box.pass(2_000);
+    expect([box.why('s/b'), box.phase('s/c')]).toEqual(['PATH_HELD', 'running']);
+    for (const id of ['s/a', 's/c']) {
+      expect(box.phase('s/b')).toBe('held');
+      box.runs(id);
+      box.commits(id);
+      box.lands(id);
+    }
+    expect([box.phase('s/b'), box.record('s/b').facts.writes]).toEqual(['running', ['b', 'a']]);
+  });
+
   test('never waits over several others for itself', () => {
     const box = running(['s/a', 's/b', 's/c']);
     asks(box, 's/a', ['b'], { wait: true });

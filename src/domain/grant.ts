@@ -11,7 +11,17 @@ import { firstInLines, rank, scoreOf } from './order.js';
 import type { Evidence } from './reasons.js';
 import { reservationAt, waitsFrom, waitsItsTurn } from './reservation.js';
 import { lineUp, placeOf, type State, type TaskRecord } from './state.js';
-import { end, endReservation, grant, letGo, record, type Taken, watch } from './transitions.js';
+import {
+  end,
+  endReservation,
+  freeAt,
+  grant,
+  letGo,
+  record,
+  release,
+  type Taken,
+  watch,
+} from './transitions.js';
 import { waitsForOthers } from './waits.js';
 
 /**
@@ -77,6 +87,7 @@ function firstForSlot(state: State, now: number): Place | undefined {
 }
 
 function settleOne(state: State, task: TaskRecord, now: number): Taken[] {
+  if (task.wanted && freeAt(state, task) <= now) release(state, task);
   const verdict = judge(state, task, now);
   if ('run' in verdict) return [...settleFor(state, task, now), grant(state, task, now)];
   if ('cancel' in verdict) {

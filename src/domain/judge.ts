@@ -18,6 +18,7 @@ import {
   slotKey,
   type TaskRecord,
 } from './state.js';
+import { freeAt } from './transitions.js';
 
 interface Hold {
   code: ReasonCode;
@@ -50,7 +51,7 @@ export function judge(state: State, task: TaskRecord, now: number): Verdict {
       ? (judgePlan(state, task) ?? judgeIssue(state, task) ?? judgeGraph(state, task))
       : undefined) ??
     judgeBusy(state, task) ??
-    judgeClaims(state, task) ??
+    judgeClaims(state, task, now) ??
     judgeResources(state, task) ??
     judgeReservation(state, task, now) ??
     (task.kind === 'task'
@@ -152,7 +153,8 @@ export function unknownRepository(state: State, patterns: readonly Pattern[]): E
   return foreign && { path: foreign.text, repository: foreign.repository ?? '' };
 }
 
-function judgeClaims(state: State, task: TaskRecord): Verdict | undefined {
+function judgeClaims(state: State, task: TaskRecord, now: number): Verdict | undefined {
+  if (task.wanted) return resting(state, task, now);
   if (task.holds) return undefined;
   const patterns = patternsOf(state, task);
   const foreign = unknownRepository(state, patterns);
@@ -169,6 +171,20 @@ function judgeClaims(state: State, task: TaskRecord): Verdict | undefined {
     `holder:${overlap.holder}`,
     evidence,
   );
+}
+
+/** An agent of an earlier attempt may live, under less than the task wants now. */
+function resting(state: State, task: TaskRecord, now: number): Verdict {
+  const [path = ''] = task.facts.writes;
+  const until = Math.max(freeAt(state, task), now + 1);
+  return {
+    hold: {
+      code: 'PATHS_RESTING',
+      on: `holder:${task.id}`,
+      evidence: { holder: task.id, held: path, path },
+      until,
+    },
+  };
 }
 
 function judgeResources(state: State, task: TaskRecord): Verdict | undefined {

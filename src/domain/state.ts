@@ -48,6 +48,8 @@ export interface TaskRecord {
   fence?: Fence;
   /** True from the grant to the release: the claims are in the index. */
   holds: boolean;
+  /** All that it claims from its next attempt on, while it still holds less for the sake of agents not seen to end. */
+  wanted?: string[];
   leaseUntil?: number | undefined;
   restUntil?: number | undefined;
   /** While no agent runs under its claims: how long they are kept, see decide/pins.ts. */

@@ -9,6 +9,7 @@ import type { Decision, Outcome } from './messages.js';
 import { type Evidence, explain, type ReasonCode } from './reasons.js';
 import {
   addTo,
+  contend,
   countRunning,
   issuesOf,
   leaseOf,
@@ -193,6 +194,11 @@ export function release(state: State, task: TaskRecord): void {
   state.claims.remove(task.id, task.repository, patternsOf(state, task));
   state.uses.remove(task.id, task.facts.uses);
   wakeWaiters(state, task);
+  if (!task.wanted) return;
+  task.facts = { ...task.facts, writes: task.wanted };
+  delete task.wanted;
+  state.patterns.delete(task.id);
+  if (task.phase !== 'ended') contend(state, task);
 }
 
 /** A held task gives up its claims, as soon as all its agents must be dead. */

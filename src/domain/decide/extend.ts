@@ -21,6 +21,7 @@ type Extension = NonNullable<TaskRecord['extension']>;
 /** Brings what the record claims in line with what the task says that it claims. */
 export function followClaims(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
   const said = report.facts.writes;
+  delete task.wanted;
   if (task.phase === 'ended' || sameList(task.facts.writes, said)) return [];
   if (!task.holds) {
     setWrites(state, task, said);
@@ -30,6 +31,9 @@ export function followClaims(state: State, task: TaskRecord, report: TaskReport,
   const { extension } = task;
   const unheard =
     extension?.answer === 'granted' && report.extend?.number === extension.number ? extension.paths : [];
+  // It starts again with more: that is granted all at once, when nobody runs under what it holds.
+  const grown = said.some((path) => !task.facts.writes.includes(path));
+  if (grown && (task.phase === 'backoff' || task.phase === 'held')) task.wanted = said;
   const kept = task.facts.writes.filter((path) => said.includes(path) || unheard.includes(path));
   const paths = task.facts.writes.filter((path) => !kept.includes(path));
   if (paths.length === 0) return [];

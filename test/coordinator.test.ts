@@ -141,6 +141,31 @@ describe('the coordinator', () => {
     expect(await replayHistories(world.server.address, [fleet.name])).toBeGreaterThan(few.length);
   });
 
+  // A workflow task that is kept open for longer than 8 s is replayed at another time.
+  it('takes the same course in a replay though a deadline passed while it delivered', async () => {
+    let ms = 0;
+    const fleet = await world.serveFleet({ ceiling: 2, deliverMs: () => ms });
+    const freezeFor = (duration: number): Promise<void> =>
+      coordinator(fleet).signal(SIGNAL.tell, [
+        { kind: 'fleet', number: Date.now(), freeze: { text: 'a test', duration } },
+      ] satisfies Message[]);
+    await freezeFor(3_600_000);
+    await fleet.client.submit('p', SAME_PATH.slice(0, 1));
+    await expect.poll(async () => (await fleet.client.overview()).tasks[0]?.code).toBe('FLEET_FROZEN');
+    // It wakes for nothing, and each answer shows that a workflow task is over.
+    for (let i = 0; i < 5; i++) {
+      await coordinator(fleet).signal(SIGNAL.tell, NOTHING);
+      await fleet.client.overview();
+    }
+    ms = 9_500;
+    await freezeFor(4_000);
+    await expect.poll(() => fleet.agents.length, { timeout: 60_000 }).toBe(1);
+    ms = 0;
+    await allClosed(world.client, taskWorkflowId(fleet.name, ''), 1);
+    await fleet.stop();
+    expect(await replayHistories(world.server.address, [fleet.name])).toBeGreaterThan(1);
+  });
+
   it.each([['its first workflow task'], ['the middle of its history']])(
     'that is reset to %s forgets nothing that counts',
     async (where) => {

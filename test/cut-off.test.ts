@@ -5,7 +5,9 @@ import { existsSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { edit, TestFleet } from './support/fleet.js';
+import { edit, replayedFleets } from './support/fleet.js';
+
+const start = replayedFleets(3);
 
 const LEASE_MS = 8_000;
 const LOCK_DELAY_MS = 1_000;
@@ -41,11 +43,7 @@ async function proxyTo(target: string): Promise<{ address: string; cut: () => vo
 
 describe('a worker that is cut off from the server', () => {
   it('ends its agents before their paths are given to others, and lands nothing of theirs', async () => {
-    const fleet = await TestFleet.start(
-      { config: { lease: `${LEASE_MS}ms`, lockDelay: `${LOCK_DELAY_MS}ms` } },
-      false,
-    );
-    onTestFinished(() => fleet.stop());
+    const fleet = await start({ config: { lease: `${LEASE_MS}ms`, lockDelay: `${LOCK_DELAY_MS}ms` } }, false);
     const proxy = await proxyTo(fleet.address);
     const first = await fleet.startWorker([], proxy.address);
     const alive = join(fleet.dir, 'alive');

@@ -67,7 +67,7 @@ export const liveQuery = defineQuery<LiveTask[]>(QUERY.live);
 export const pictureQuery = defineQuery<Picture | undefined>(QUERY.picture);
 export const storyQuery = defineQuery<Story | undefined, [string]>(QUERY.story);
 
-const { begin, deliver, survey, keepPacket } = proxyLocalActivities<ControlActivities>(LOCAL);
+const { begin, deliver, survey, keepPacket, mark } = proxyLocalActivities<ControlActivities>(LOCAL);
 
 /** What fetches may take a while, and the coordinator must not wait for it. */
 const background = {
@@ -104,12 +104,15 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   let state = input.carried ? restore(input.carried) : freshState(input.rules, start);
   const inbox: Event[] = [...(input.inbox ?? [])];
   const pace = new Pace(start, input.gap);
+  let woken = false;
   setHandler(tell, (messages) => {
     pace.count();
+    woken = true;
     for (const message of Array.isArray(messages) ? messages : []) inbox.push(message);
   });
   setHandler(issue, (change) => {
     pace.count();
+    woken = true;
     if (typeof change?.key === 'string' && typeof change.state === 'string') {
       const { key, state: to, revision } = change;
       const more = revision === undefined ? {} : { revision: String(revision) };
@@ -117,9 +120,11 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     }
   });
   setHandler(freeze, (request) => {
+    woken = true;
     inbox.push({ kind: 'fleet', number: UNNUMBERED, freeze: requested(request) });
   });
   setHandler(resume, () => {
+    woken = true;
     inbox.push({ kind: 'fleet', number: UNNUMBERED });
   });
   setHandler(overviewQuery, () => overview(state, now()));
@@ -168,6 +173,8 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   };
   // True in a workflow task that has only just begun.
   let fresh = false;
+  // True when nothing of what was done since it woke leaves an event, see `mark`.
+  let traceless = false;
   const { run: began, reset } = await begin();
   // What was decided and said since the point it was reset to is forgotten: as little is known as after a loss of all
   // state. Before anything is sent: the answers would thwart the attempt, again and again.
@@ -186,6 +193,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     fresh = false;
     if (now() >= surveyAt) {
       surveys += 1;
+      traceless = false;
       const surveyed = await survey(state.epoch, began);
       if (!surveyed) return await nextRun({});
       const last = surveys > 1;
@@ -207,11 +215,14 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
       lazyAt = Number.POSITIVE_INFINITY;
     }
     if (hasDue(state)) {
-      if (await flush(state, inbox, began, pace.gap)) await nextRun({});
+      const flushed = await flush(state, inbox, began, pace.gap);
+      if (flushed === 'reset') await nextRun({});
+      if (flushed === 'sent') traceless = false;
       continue;
     }
     if (state.due.lookups.size > 0 && now() >= lookUpAt) {
       lookUpAt = Number.POSITIVE_INFINITY;
+      traceless = false;
       void lookUp(lookupsOf(state))
         .catch((error: unknown): Awaited<ReturnType<ControlActivities['lookUp']>> => {
           log.error(`outcomes could not be looked up: ${String(error)}`);
@@ -224,15 +235,21 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
         });
     }
     // What is still under way when the coordinator continues as new is due there too.
-    if (state.due.checks.size > 0 && !checking) void check();
+    if (state.due.checks.size > 0 && !checking) {
+      traceless = false;
+      void check();
+    }
     setCurrentDetails(details(state));
     keepCircuits(state);
     const times = [nextDeadline(state) ?? Number.POSITIVE_INFINITY, surveyAt, lazyAt];
     if (state.due.lookups.size > 0) times.push(lookUpAt);
-    alarm.setFor(Math.min(...times), now());
-    await condition(() => inbox.length > 0 || alarm.rang);
+    if (alarm.setFor(Math.min(...times), now())) traceless = false;
+    if (traceless) await mark();
+    await condition(() => woken || inbox.length > 0 || alarm.rang);
+    woken = false;
     alarm.rang = false;
     fresh = true;
+    traceless = true;
   }
 }
 
@@ -248,10 +265,12 @@ class Alarm {
   rang = false;
   private at = Number.POSITIVE_INFINITY;
 
-  setFor(at: number, now: number): void {
-    if (at >= this.at || at === Number.POSITIVE_INFINITY) return;
+  /** True when it took another timer. */
+  setFor(at: number, now: number): boolean {
+    if (at >= this.at || at === Number.POSITIVE_INFINITY) return false;
     this.at = at;
     void this.ring(at, Math.max(1, at - now));
+    return true;
   }
 
   private async ring(at: number, wait: number): Promise<void> {
@@ -293,10 +312,15 @@ const hasDue = ({ due, recovery }: State): boolean =>
   (due.orders.size > 0 && recovery === undefined);
 
 /**
- * Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. True when
- * nothing was sent because this coordinator was reset to an earlier point of its history.
+ * Delivers one batch. What is due is struck off before, and comes back if the delivery fails for good. Nothing is sent
+ * when this coordinator was reset to an earlier point of its history.
  */
-async function flush(state: State, inbox: Event[], began: string, gap: number): Promise<boolean> {
+async function flush(
+  state: State,
+  inbox: Event[],
+  began: string,
+  gap: number,
+): Promise<'sent' | 'nothing' | 'reset'> {
   const ids = [...state.due.standings].slice(0, BATCH);
   const standings = ids.flatMap((id) => {
     state.due.standings.delete(id);
@@ -313,7 +337,7 @@ async function flush(state: State, inbox: Event[], began: string, gap: number): 
   if (standings.length > 0 || orders.length > 0 || asked.length > 0) {
     try {
       const { gone, reset } = await deliver({ standings, orders, asked, epoch: state.epoch, began, gap });
-      if (reset) return true;
+      if (reset) return 'reset';
       for (const { task, life } of gone) inbox.push({ kind: 'gone', task, life });
     } catch (error) {
       log.error(`a delivery failed and is repeated: ${String(error)}`);
@@ -329,7 +353,7 @@ async function flush(state: State, inbox: Event[], began: string, gap: number): 
       log.error(`the packet of ${packet.task} could not be kept: ${String(error)}`),
     );
   }
-  return false;
+  return standings.length + orders.length + asked.length + packets.length > 0 ? 'sent' : 'nothing';
 }
 
 function details(state: State): string {

@@ -61,7 +61,7 @@ const HISTORY_LIMIT = 2_000;
 /** Landings that one activity gets: it does as many of them as go quickly. */
 const BATCH = 20;
 
-const { tell } = proxyLocalActivities<ControlActivities>(LOCAL);
+const { tell, mark } = proxyLocalActivities<ControlActivities>(LOCAL);
 
 const options = {
   startToCloseTimeout: '12 hours',
@@ -90,6 +90,8 @@ class WriterRun {
   /** What it was told of the fleet, kept for a coordinator that loses its state. */
   private fleet: FleetWord<FreezeRecord> | undefined;
   private owed: boolean;
+  /** A signal has come, of whatever kind: every workflow task is to leave an event, see the activity `mark`. */
+  private woken = false;
   private doing: string[] = [];
 
   constructor(private readonly input: WriterInput) {
@@ -103,16 +105,22 @@ class WriterRun {
     this.asked = carried?.asked;
     this.fleet = carried?.fleet;
     this.owed = carried === undefined;
-    setHandler(ordersSignal, (orders) => this.take(orders));
+    setHandler(ordersSignal, (orders) => {
+      this.woken = true;
+      this.take(orders);
+    });
     setHandler(announceSignal, () => {
+      this.woken = true;
       this.owed = true;
     });
     setHandler(freezeSignal, (request) => {
+      this.woken = true;
       this.asked = kept(requested(request), Date.now());
       this.spoken = true;
       this.owed = true;
     });
     setHandler(resumeSignal, () => {
+      this.woken = true;
       this.spoken = true;
       this.owed = true;
       this.frozen = undefined;
@@ -164,16 +172,23 @@ class WriterRun {
     ].join('; ');
   }
 
-  /** Freezes with an end are over by themselves. Gives the time until the next one is, in milliseconds. */
-  private thaw(): number | undefined {
+  /** Freezes with an end are over by themselves. */
+  private thaw(): void {
     const now = Date.now();
     if (this.asked && isOver(this.asked, now)) {
       this.asked = undefined;
       this.owed = true;
     }
     if (this.fleet?.freeze && isOver(this.fleet.freeze, now)) delete this.fleet.freeze;
-    const ends = [this.asked?.until, this.fleet?.freeze?.until].filter((until) => until !== undefined);
-    return ends.length > 0 ? Math.min(...ends) - now : undefined;
+  }
+
+  /** When the next freeze is over by itself. */
+  private thawsAt(): number {
+    const { asked, fleet } = this;
+    return Math.min(
+      asked?.until ?? Number.POSITIVE_INFINITY,
+      fleet?.freeze?.until ?? Number.POSITIVE_INFINITY,
+    );
   }
 
   private todo(): LandingOrder[] {
@@ -192,8 +207,8 @@ class WriterRun {
       await takeOver(this.role);
     }
     for (;;) {
-      const thawsIn = this.thaw();
-      if (this.owed) await this.report();
+      this.thaw();
+      await this.answer();
       const todo = this.todo();
       this.show(todo);
       if (this.hasWork()) {
@@ -201,8 +216,9 @@ class WriterRun {
       } else {
         const { continueAsNewSuggested, historyLength } = workflowInfo();
         if (continueAsNewSuggested || historyLength > HISTORY_LIMIT) await this.continueAsNew();
-        const wanted = () => this.owed || this.hasWork();
-        if (thawsIn === undefined) await condition(wanted);
+        const wanted = () => this.woken || this.owed || this.hasWork();
+        const thawsIn = this.thawsAt() - Date.now();
+        if (thawsIn === Number.POSITIVE_INFINITY) await condition(wanted);
         else await condition(wanted, Math.max(1, thawsIn));
       }
     }
@@ -262,8 +278,8 @@ class WriterRun {
     const ids = new Set(batch.map((order) => order.id));
     const wanted = () => this.orders?.landings.some((order) => order.withdraw && ids.has(order.id)) === true;
     while (!over) {
-      await condition(() => over !== undefined || this.owed || wanted());
-      if (!over && this.owed) await this.report();
+      await condition(() => over !== undefined || this.woken || this.owed || wanted());
+      if (!over) await this.answer();
       if (!over && wanted()) {
         scope.cancel();
         await condition(() => over !== undefined);
@@ -289,6 +305,14 @@ class WriterRun {
     const { code, text } = deployed;
     this.frozen = { text: `${order.task}: ${text}`.slice(0, 2_000) };
     return { id: order.id, kind: 'rolled-back', code, text };
+  }
+
+  /** After a signal. */
+  private async answer(): Promise<void> {
+    const { woken } = this;
+    this.woken = false;
+    if (this.owed) await this.report();
+    else if (woken) await mark();
   }
 
   private async report(): Promise<void> {

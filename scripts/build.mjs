@@ -131,6 +131,7 @@ async function bundleWorkflows() {
   try {
     const { code } = await bundleWorkflowCode({
       workflowsPath: workflowsEntry('.js'),
+      workflowInterceptorModules: [join(DIST, 'workflows', 'early-events.js')],
       // Evaluated once for each worker, not for each workflow, and frozen. The rules are pure: they keep nothing between
       // two calls. Schemas do not work frozen, and workflows use none.
       preloadModules: [

@@ -25,14 +25,23 @@ const at = (ms: number, jobs: NonNullable<Activation['jobs']>, isReplaying = fal
 });
 const SIGNAL = { signalWorkflow: {} };
 const TIMER = { fireTimer: {} };
+const QUERY = { queryWorkflow: {} };
 const LOCAL = { resolveActivity: { isLocal: true } };
 const ACTIVITY = { resolveActivity: {} };
 
 test('events at the time of what was before come with the next ones, signals first', () => {
   expect(
-    given([at(1, [SIGNAL]), at(1, [TIMER, ACTIVITY]), at(1, [SIGNAL]), at(2, [SIGNAL]), at(3, [TIMER])]),
+    given([
+      at(1, [SIGNAL]),
+      at(1, [TIMER, ACTIVITY]),
+      at(1, [SIGNAL]),
+      at(1, [QUERY]),
+      at(2, [SIGNAL]),
+      at(3, [TIMER]),
+    ]),
   ).toEqual([
     ['signalWorkflow'],
+    ['queryWorkflow'],
     ['signalWorkflow', 'signalWorkflow', 'fireTimer', 'resolveActivity'],
     ['fireTimer'],
   ]);

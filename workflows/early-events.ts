@@ -27,6 +27,8 @@ class EarlyEvents implements WorkflowInternalsInterceptor {
   activate(input: ActivateInput, next: Next<WorkflowInternalsInterceptor, 'activate'>): void {
     const { activation, batchIndex } = input;
     const jobs = activation.jobs ?? [];
+    // Questions come on their own, and are answered from what the workflow knows.
+    if (jobs.some((job) => job.queryWorkflow)) return next(input);
     if (batchIndex === 0) {
       const time = `${activation.timestamp?.seconds} ${activation.timestamp?.nanos}`;
       // Workflow tasks begin at different times, to the nanosecond.

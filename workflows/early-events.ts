@@ -28,7 +28,10 @@ class EarlyEvents implements WorkflowInternalsInterceptor {
     const { activation, batchIndex } = input;
     const jobs = activation.jobs ?? [];
     // Questions come on their own, and are answered from what the workflow knows.
-    if (jobs.some((job) => job.queryWorkflow)) return next(input);
+    if (jobs.some((job) => job.queryWorkflow)) {
+      next(input);
+      return;
+    }
     if (batchIndex === 0) {
       const time = `${activation.timestamp?.seconds} ${activation.timestamp?.nanos}`;
       // Workflow tasks begin at different times, to the nanosecond.

@@ -1,5 +1,5 @@
-// Who waits for whom: the wait-for graph, which shows whether a landing or an extension that holds its claims while it waits stands in
-// its own way (deadlock detection on a wait-for graph).
+// Who waits for whom: the wait-for graph, which shows whether a landing or an extension that holds its claims while it
+// waits stands in its own way (deadlock detection on a wait-for graph).
 
 import { pathBetween } from './graph.js';
 import type { ReasonCode } from './reasons.js';

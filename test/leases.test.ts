@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest';
 import { Leases } from '../activities/leases.js';
 import type { WorkerReport } from '../src/domain/messages.js';
+import { carry, restore } from '../src/domain/state.js';
 import { Box, MINUTE } from './support/box.js';
 import { RULES } from './support/fleet-model.js';
 
@@ -169,6 +170,43 @@ describe('a landing', () => {
     box.writer([]);
     box.pass(landing);
     expect(box.record('s/b').stop?.code).toBe('LANDING_OVERDUE');
+  });
+
+  for (const over of [false, true])
+    for (const later of [0, 10])
+      test(`has all its time once a freeze is over ${later} ms before its limit${over ? ', its state carried over' : ''}`, () => {
+        const box = new Box();
+        box.writes('s/a', ['a']);
+        box.commits('s/a');
+        box.orders();
+        box.pass(landing - later - 8_000);
+        box.fleet({ text: 'release day', duration: 8_000 });
+        if (over) box.state = restore(JSON.parse(JSON.stringify(carry(box.state))));
+        box.pass(8_000 + landing - 1);
+        expect(box.record('s/a').stop).toBeUndefined();
+        box.pass(1);
+        expect(box.record('s/a').stop?.code).toBe('LANDING_OVERDUE');
+      });
+
+  test.each(['issue', 'upstream'])('has all its time once its %s no longer keeps it back', (what) => {
+    const box = new Box();
+    box.reads('s/up');
+    box.writes('s/a', ['a'], { issue: 'I-1' });
+    if (what === 'issue') box.issue('I-1', 'paused');
+    else box.task('s/a', { facts: { after: [{ task: 's/up', added: true }] } });
+    box.commits('s/a');
+    expect(box.orders().landings).toEqual([]);
+    for (let halves = 0; halves < 4; halves++) {
+      box.pass(landing / 2 - 1);
+      box.renew('s/up');
+    }
+    if (what === 'issue') box.issue('I-1', 'open');
+    else box.done('s/up');
+    expect(box.orders().landings).toHaveLength(1);
+    box.pass(landing - 1);
+    expect(box.record('s/a').stop).toBeUndefined();
+    box.pass(1);
+    expect(box.record('s/a').stop?.code).toBe('LANDING_OVERDUE');
   });
 });
 

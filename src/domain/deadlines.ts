@@ -1,5 +1,6 @@
-// What happens when time has passed, the earliest first. Whoever takes an entry checks that it still holds; those that
-// cannot any more are swept out now and then, before they are most of all.
+// What happens when time has passed, the earliest first, and of one moment always in the same order, carried over or
+// not. Whoever takes an entry checks that it still holds; those that cannot any more are swept out now and then, before
+// they are most of all.
 
 import { Heap } from './heap.js';
 
@@ -22,12 +23,33 @@ export interface Deadline {
   id: string;
 }
 
+/** Of one moment: first what ends others' waiting, last what ends a task for having waited. */
+const RANK: Record<Deadline['kind'], number> = {
+  thaw: 0,
+  wake: 1,
+  recovery: 2,
+  rest: 3,
+  backoff: 4,
+  assume: 5,
+  lease: 6,
+  hand: 7,
+  pin: 8,
+  upstream: 9,
+  plan: 10,
+};
+
+function comesFirst(a: Deadline, b: Deadline): boolean {
+  if (a.at !== b.at) return a.at < b.at;
+  if (a.kind !== b.kind) return RANK[a.kind] < RANK[b.kind];
+  return a.id < b.id;
+}
+
 /** So few are never swept. */
 const FEW = 1_000;
 
 export class Deadlines {
   private sweepAt = FEW;
-  private readonly heap = new Heap<Deadline>((a, b) => a.at < b.at);
+  private readonly heap = new Heap<Deadline>(comesFirst);
 
   get next(): number | undefined {
     return this.heap.first?.at;

@@ -249,6 +249,11 @@ export function pin(state: State, task: TaskRecord, until: number): void {
   state.deadlines.push({ at: until, kind: 'pin', id: task.id });
 }
 
+/** Nothing keeps its landing back from now on, so its time begins anew. The deadline that is set comes first, and moves. */
+export function restartLanding(state: State, task: TaskRecord, now: number): void {
+  if (task.pinnedUntil !== undefined) task.pinnedUntil = now + state.rules.pinned.landing;
+}
+
 /** The agent is told to end; the slot and the claims stay taken until it has. */
 export function stop(
   state: State,

@@ -7,7 +7,7 @@ import { draftOf, type Packet } from './packet.js';
 import { explain, type ReasonCode } from './reasons.js';
 import { useText } from './resources.js';
 import { leaseOf, type Phase, type State, type TaskRecord } from './state.js';
-import { landingId, landingOnHold, lastWord, nameOf } from './transitions.js';
+import { landingId, landingOnHold, lastWord, nameOf, restartLanding } from './transitions.js';
 import { waitsFor } from './waits.js';
 
 /** The whole standing of a task, under the coordinator's next number. Undefined for one never decided on. */
@@ -46,7 +46,10 @@ export function takeOrders(state: State, role: string, now: number): Orders {
     .flatMap((id) => state.tasks.get(id) ?? [])
     .filter((task) => !landingOnHold(state, task))
     .sort((a, b) => a.since - b.since || a.arrived - b.arrived);
-  for (const task of tasks) task.ordered = true;
+  for (const task of tasks) {
+    if (!task.ordered) restartLanding(state, task, now);
+    task.ordered = true;
+  }
   const frozen = state.roles.get(role)?.frozen;
   return {
     epoch: state.epoch,

@@ -6,7 +6,7 @@ import { frozenBy, frozenKey } from '../frozen.js';
 import { numberOf } from '../messages.js';
 import { endFrozenReservation } from '../reservation.js';
 import type { RoleRecord, State } from '../state.js';
-import { landingOnHold, record, type Taken, wake } from '../transitions.js';
+import { landingOnHold, record, restartLanding, type Taken, wake } from '../transitions.js';
 
 /** The highest number counts; a word without one is the latest. */
 export function onFleetWord(state: State, word: FleetWord, now: number): Taken[] {
@@ -53,13 +53,14 @@ export function thaw(state: State, role: string, now: number): Taken[] {
   return handOver(state, role === '' ? undefined : role, now);
 }
 
-/** Landings of the role, or of all, that a freeze had kept back. */
+/** Landings of the role, or of all, that a freeze had kept back, those with the writer among them: none is late for it. */
 function handOver(state: State, role: string | undefined, now: number): Taken[] {
   return [...state.landing].flatMap(([of, ids]) => {
     if ((role !== undefined && of !== role) || frozenBy(state, of)) return [];
     state.due.orders.add(of);
     return [...ids].flatMap((id) => {
       const task = state.tasks.get(id);
+      if (task) restartLanding(state, task, now);
       const code = task?.decisions.at(-1)?.code;
       if (!task?.result || landingOnHold(state, task) || (code !== 'FLEET_FROZEN' && code !== 'ROLE_FROZEN'))
         return [];

@@ -5,7 +5,6 @@
 import { frozenBy } from '../frozen.js';
 import type { State, TaskRecord } from '../state.js';
 import { freeAt, landingOnHold, pin, record, release, type Taken } from '../transitions.js';
-import { fail } from './retry.js';
 
 export function expirePin(state: State, task: TaskRecord, pinnedUntil: number, now: number): Taken[] {
   if (!task.holds) return [];
@@ -29,7 +28,10 @@ function giveUp(state: State, task: TaskRecord, now: number): Taken[] {
   return [record(state, task, 'hold', 'PIN_EXPIRED', { within: state.rules.pinned.backoff }, now)];
 }
 
-/** A landing's time counts while it is the first of its role: who queues, or waits for a person, is not late. */
+/**
+ * A landing's time counts while its writer has it and it is the first of its role. Who queues, waits to be handed over,
+ * or is frozen, is not late, and its time begins anew when the wait is over.
+ */
 function expireLanding(state: State, task: TaskRecord, now: number): Taken[] {
   const role = task.facts.role ?? '';
   const { landing: limit } = state.rules.pinned;
@@ -37,26 +39,21 @@ function expireLanding(state: State, task: TaskRecord, now: number): Taken[] {
   if (task.stop) return [];
   const known = state.roles.get(role);
   const first = Math.max(task.since, known?.settledAt ?? 0);
-  const waits = frozenBy(state, role) !== undefined || standsBack(state, task) || !isFirst(state, task, role);
+  const waits = !task.ordered || frozenBy(state, role) !== undefined || !isFirst(state, task, role);
   if (waits || first + limit > now) {
     pin(state, task, waits ? now + limit : first + limit);
     return [];
   }
   const evidence = { within: limit };
-  if (!task.ordered) return fail(state, task, 'LANDING_OVERDUE', evidence, false, true, now);
   task.stop = { verdict: 'retry', code: 'LANDING_OVERDUE', evidence };
   state.due.orders.add(role);
   return [record(state, task, 'retry', 'LANDING_OVERDUE', evidence, now)];
 }
 
-/** Not handed over, because of its issue or of an upstream found meanwhile. */
-const standsBack = (state: State, task: TaskRecord): boolean =>
-  task.blocked !== undefined || landingOnHold(state, task);
-
 function isFirst(state: State, task: TaskRecord, role: string): boolean {
   for (const id of state.landing.get(role) ?? []) {
     const other = state.tasks.get(id);
-    if (!other || standsBack(state, other)) continue;
+    if (!other || landingOnHold(state, other)) continue;
     if ((other.since - task.since || other.arrived - task.arrived) < 0) return false;
   }
   return true;

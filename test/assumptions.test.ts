@@ -239,11 +239,11 @@ describe('a broken assumption', () => {
         life: '2.run',
       });
       look(box, NOT_SO);
-      expect(box.phase('s/a')).toBe(handed ? 'landing' : 'backoff');
+      expect(box.phase('s/a')).toBe(handed ? 'landing' : 'held');
       if (!handed) continue;
       expect(box.orders().landings).toMatchObject([{ task: 's/a', withdraw: true }]);
       box.writer([{ id: landingId(box.record('s/a')), kind: 'withdrawn' }], { life: '2.run' });
-      expect([box.phase('s/a'), box.record('s/a').excused]).toEqual(['backoff', 1]);
+      expect([box.phase('s/a'), box.record('s/a').excused]).toEqual(['held', 1]);
     }
   });
 

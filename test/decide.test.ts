@@ -423,7 +423,7 @@ describe('an attempt that fails', () => {
     const box = new Box();
     box.writes('s/a', ['src']);
     box.writes('s/b', ['src']);
-    box.fails('s/a', 'WORKER_LOST', { dead: false });
+    box.fails('s/a', 'AGENT_FAILED', { dead: false });
     box.cancel('s/a');
     expect([box.why('s/a'), box.why('s/b')]).toEqual(['CANCELLED_BY_REQUEST', 'PATHS_RESTING']);
     box.pass(RULES.lease + RULES.lockDelay - 1);
@@ -462,11 +462,10 @@ describe('a lease', () => {
     expect(box.why('s/b')).toBe('CEILING_REACHED');
     box.commits('s/a');
     expect([box.phase('s/a'), box.phase('s/b')], 'what it brought late does not land').toEqual([
-      'backoff',
+      'held',
       'running',
     ]);
     expect(box.orders().landings).toEqual([]);
-    box.pass(1_000);
     expect(box.why('s/a'), 'and it waits for its paths like any other').toBe('PATH_HELD');
   });
 
@@ -1001,8 +1000,6 @@ function replay(
     else if ('standing' in step) standingOf(state, step.standing);
     else {
       taken.push(...decide(state, structuredClone(step.events), step.now));
-      // What is due at this very moment comes with any event: it is not the doubled message that brings it.
-      taken.push(...decide(state, { kind: 'tick' }, step.now));
       if (how.twice && step.events.every(({ kind }) => MESSAGES.has(kind)))
         expect(decide(state, structuredClone(step.events), step.now), 'a doubled message').toEqual([]);
       for (const due of Object.values(state.due)) due.clear();

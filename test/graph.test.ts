@@ -2,9 +2,11 @@
 
 import { describe, expect, test } from 'vitest';
 import { audit } from '../src/domain/audit.js';
+import { nextDeadline } from '../src/domain/decide.js';
 import { pathBetween } from '../src/domain/graph.js';
 import type { Edge } from '../src/domain/messages.js';
 import { Plan, TaskInput } from '../src/domain/plan.js';
+import { explain } from '../src/domain/reasons.js';
 import { carry, restore, type State } from '../src/domain/state.js';
 import { packetOf, standingOf, storyOf } from '../src/domain/views.js';
 import { Box } from './support/box.js';
@@ -151,12 +153,31 @@ describe('an edge added to a live task', () => {
     box.reads('s/a', { after: [{ task: 's/deep' }] });
     box.task('s/b', { at: 'running', fence: box.fence('s/b'), facts: { after: [added('s/a')] } });
     box.commits('s/b');
-    expect([box.phase('s/b'), box.why('s/b')]).toEqual(['backoff', 'UPSTREAM_NEEDS_CLAIM']);
-    expect(box.sentence('s/b')).toContain(
+    const gaveWay = box.record('s/b').decisions.find(({ verdict }) => verdict === 'retry');
+    expect(gaveWay && explain(gaveWay.code, gaveWay.evidence)).toContain(
       's/a, which its landing waits for, cannot go on before s/b gives up',
     );
-    box.pass(0);
-    expect([box.phase('s/deep'), box.record('s/b').excused]).toEqual(['running', 1]);
+    expect([box.why('s/b'), box.phase('s/deep')]).toEqual(['UPSTREAM_PENDING', 'running']);
+    expect(box.record('s/b').excused).toBe(1);
+  });
+
+  test('whose upstream is stopped for its claims makes it give way in the same moment: nobody is left for the next message', () => {
+    const box = new Box({ ceiling: 4 });
+    box.writes('s/b', ['src']);
+    box.writes('s/a', ['docs']);
+    box.task('s/b', { at: 'running', fence: box.fence('s/b'), facts: { after: [added('s/a')] } });
+    box.commits('s/b');
+    box.runs('s/a');
+    box.task('s/a', { extend: { number: 1, paths: ['src'], wait: true } });
+    expect([box.why('s/b'), box.why('s/a')]).toEqual(['LANDING_BLOCKED', 'EXTENSION_RETRIED']);
+    box.task('s/a', {
+      at: 'stopped',
+      extend: undefined as never,
+      facts: { writes: ['docs', 'src'] },
+      result: { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' },
+    });
+    expect([box.why('s/b'), box.phase('s/a')]).toEqual(['UPSTREAM_PENDING', 'running']);
+    expect(nextDeadline(box.state)).toBeGreaterThan(box.now);
   });
 
   test('of a task that fails or is cancelled cancels what has not begun', () => {

@@ -287,7 +287,6 @@ function feed(state: State, events: Event[], now: number): void {
     return problem ? [] : [event];
   });
   decide(state, understood, now);
-  decide(state, { kind: 'tick' }, now);
 }
 
 /** Messages come from anybody who may signal: one that cannot be understood must not stop the fleet. */

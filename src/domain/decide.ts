@@ -32,8 +32,13 @@ export function decide(state: State, events: Event | readonly Event[], now: numb
   const together = 'kind' in events ? [events] : events;
   const taken = expire(state, now);
   for (const event of together) taken.push(...apply(state, event, now));
-  do taken.push(...settleExtensions(state, now), ...settle(state, now));
-  while (state.toExtend.size > 0);
+  for (;;) {
+    taken.push(...settleExtensions(state, now), ...settle(state, now));
+    if (state.toExtend.size > 0) continue;
+    // Who is tried again at once is due at this very moment, and is not left for whatever comes next.
+    if ((nextDeadline(state) ?? Number.POSITIVE_INFINITY) > now) break;
+    taken.push(...expire(state, now));
+  }
   forgetEnded(state, together.length);
   return taken;
 }

@@ -185,6 +185,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   for (;;) {
     pace.adjust(now());
     events += inbox.length;
+    woken = false;
     feed(state, inbox, now());
     const { continueAsNewSuggested, historyLength } = workflowInfo();
     // A signal that comes while the workflow task lasts thwarts it: so before anything that takes time.
@@ -246,7 +247,6 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     if (alarm.setFor(Math.min(...times), now())) traceless = false;
     if (traceless) await mark();
     await condition(() => woken || inbox.length > 0 || alarm.rang);
-    woken = false;
     alarm.rang = false;
     fresh = true;
     traceless = true;

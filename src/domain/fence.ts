@@ -18,9 +18,12 @@ export const sameFence = (a: Fence | undefined, b: Fence | undefined): boolean =
  */
 export const earlierLife = (a: string, b: string): boolean => beganAt(a) < beganAt(b);
 
-/** The life that a run of a workflow begins. Its time is the start's: that of a workflow task may differ in a replay. */
-export const lifeOf = ({ runStartTime, runId }: { runStartTime: Date; runId: string }): string =>
-  `${runStartTime.getTime()}.${runId}`;
+/**
+ * The life that a run of a workflow begins. Its time is that of the start, which never changes: Temporal's `runStartTime`
+ * is that of the first workflow task, which is another one when that is tried again.
+ */
+export const lifeOf = ({ startTime, runId }: { startTime: Date; runId: string }): string =>
+  `${startTime.getTime()}.${runId}`;
 
 /** When a life began, in milliseconds. */
 export const beganAt = (life: string): number => Number(life.split('.', 1)[0]);

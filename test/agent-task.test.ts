@@ -159,6 +159,15 @@ describe('the workflow of a task', () => {
     ]);
   });
 
+  // That of its first workflow task is another one when that is tried again, and a life more for the coordinator.
+  it('has a life that goes by its start', async () => {
+    const { handle, standing, ending } = await running('born');
+    const { startTime, runId } = await handle.describe();
+    expect(standing(2, LANDS).life).toBe(`${startTime.getTime()}.${runId}`);
+    await handle.terminate();
+    ending.open();
+  });
+
   it('does not wait for a landing that is held', async () => {
     const task = await running('three');
     task.ending.open();

@@ -52,16 +52,12 @@ const HEAD_CHARS = 3_000;
 const TAIL_CHARS = 3_000;
 const PORT_TAKEN = /:(\d+): bind: address already in use/;
 
-/**
- * Without these the dev server throttles itself: 84 ms instead of 9 ms a step; and reads its cluster's search attributes
- * from the database at each use, though with SQL what is added later stands in the namespace. One host needs one partition.
- */
+/** Without these the dev server throttles itself: 84 ms instead of 9 ms a step. One host needs one partition. */
 const DYNAMIC_CONFIG = [
   'history.transferProcessorMaxPollRPS=5000',
   'history.timerProcessorMaxPollRPS=5000',
   'matching.numTaskqueueReadPartitions=1',
   'matching.numTaskqueueWritePartitions=1',
-  'system.forceSearchAttributesCacheRefreshOnRead=false',
 ];
 
 /**

@@ -27,10 +27,10 @@ const again = (box: Box) => {
 describe('a frozen fleet', () => {
   test('goes by the last word of people, though several come at once and beside a writer’s', () => {
     const box = new Box(WIDE);
-    box.now = 1_000;
+    const ahead = box.now + 9_000;
     const freeze = { text: 'release day', by: 'ann' };
     box.together(() => {
-      box.fleet({ text: 'by a writer, of a clock that is ahead' }, 9_000);
+      box.fleet({ text: 'by a writer, of a clock that is ahead' }, ahead);
       box.fleet(freeze, UNNUMBERED);
       box.fleet(undefined, UNNUMBERED);
     });
@@ -40,9 +40,9 @@ describe('a frozen fleet', () => {
       box.fleet(freeze, UNNUMBERED);
     });
     expect(frozen(box)).toMatchObject(freeze);
-    box.fleet(undefined, 9_003);
+    box.fleet(undefined, ahead + 3);
     expect(frozen(box), 'older than the last').toMatchObject(freeze);
-    box.fleet(undefined, 9_005);
+    box.fleet(undefined, ahead + 5);
     expect(frozen(box)).toBeUndefined();
   });
 

@@ -52,48 +52,39 @@ export class Outbox {
       await this.tell(report);
       return undefined;
     }
-    const answer = this.waitFor(report);
-    try {
-      await this.tell({ ...report, asks: true });
-      return await answer.within(patience, () => {
+    return await this.answerTo(report, patience, {
+      asked: () => this.tell({ ...report, asks: true }),
+      late: () => {
         this.near = false;
-      });
-    } finally {
-      answer.close();
-    }
+      },
+    });
   }
 
   /** What the coordinator says next to who has asked; undefined when that takes longer than `patience` milliseconds. */
-  async next(report: TaskReport, patience: number): Promise<Standing | undefined> {
-    const answer = this.waitFor(report);
-    try {
-      return await answer.within(patience);
-    } finally {
-      answer.close();
-    }
+  next(report: TaskReport, patience: number): Promise<Standing | undefined> {
+    return this.answerTo(report, patience, {});
   }
 
-  private waitFor({ id, life }: TaskReport) {
-    let asking: Asking | undefined;
-    let late: NodeJS.Timeout | undefined;
-    const answered = new Promise<Standing | undefined>((answer) => {
-      asking = { life, answer };
-    });
+  private async answerTo(
+    { id, life }: TaskReport,
+    patience: number,
+    { asked, late }: { asked?: () => Promise<void>; late?: () => void },
+  ): Promise<Standing | undefined> {
     this.asking.get(id)?.answer(undefined);
-    if (asking) this.asking.set(id, asking);
-    return {
-      within: (patience: number, onLate?: () => void) => {
-        late = setTimeout(() => {
-          onLate?.();
-          asking?.answer(undefined);
-        }, patience);
-        return answered;
-      },
-      close: () => {
-        clearTimeout(late);
-        if (this.asking.get(id) === asking) this.asking.delete(id);
-      },
-    };
+    const answered = new Promise<Standing | undefined>((answer) => this.asking.set(id, { life, answer }));
+    const asking = this.asking.get(id);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await asked?.();
+      timer = setTimeout(() => {
+        late?.();
+        asking?.answer(undefined);
+      }, patience);
+      return await answered;
+    } finally {
+      clearTimeout(timer);
+      if (this.asking.get(id) === asking) this.asking.delete(id);
+    }
   }
 
   /** Hands a standing to who asked for it; false when nobody here did. */

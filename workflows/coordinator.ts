@@ -26,7 +26,7 @@ import type { ControlActivities } from '../activities/index.js';
 import { openCircuits } from '../src/domain/circuits.js';
 import type { Rules } from '../src/domain/config.js';
 import { checksOf } from '../src/domain/decide/assume.js';
-import { lookupsOf, settleLookUps } from '../src/domain/decide/plans.js';
+import { lookupsOf, settleLookups } from '../src/domain/decide/plans.js';
 import { decide, type Event, nextDeadline } from '../src/domain/decide.js';
 import { type Picture, pictureFor } from '../src/domain/dry-run.js';
 import { type FreezeRequest, freezeText, requested } from '../src/domain/freeze.js';
@@ -104,6 +104,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
   let state = input.carried ? restore(input.carried) : freshState(input.rules, start);
   const inbox: Event[] = [...(input.inbox ?? [])];
   const pace = new Pace(start, input.gap);
+  // A signal has come, which may hold nothing that can be understood.
   let woken = false;
   setHandler(tell, (messages) => {
     pace.count();
@@ -120,11 +121,9 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     }
   });
   setHandler(freeze, (request) => {
-    woken = true;
     inbox.push({ kind: 'fleet', number: UNNUMBERED, freeze: requested(request) });
   });
   setHandler(resume, () => {
-    woken = true;
     inbox.push({ kind: 'fleet', number: UNNUMBERED });
   });
   setHandler(overviewQuery, () => overview(state, now()));
@@ -230,7 +229,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
           return { outcomes: [], plans: [] };
         })
         .then((found) => {
-          settleLookUps(state, found);
+          settleLookups(state, found);
           lookUpAt = now() + LOOK_UP_AGAIN_MS;
           inbox.push({ kind: 'found', ...found });
         });

@@ -90,7 +90,7 @@ class WriterRun {
   /** What it was told of the fleet, kept for a coordinator that loses its state. */
   private fleet: FleetWord<FreezeRecord> | undefined;
   private owed: boolean;
-  /** A signal has come, of whatever kind: every workflow task is to leave an event, see the activity `mark`. */
+  /** Orders have come, which may leave nothing to do or to say: every workflow task leaves an event, see the activity `mark`. */
   private woken = false;
   private doing: string[] = [];
 
@@ -110,17 +110,14 @@ class WriterRun {
       this.take(orders);
     });
     setHandler(announceSignal, () => {
-      this.woken = true;
       this.owed = true;
     });
     setHandler(freezeSignal, (request) => {
-      this.woken = true;
       this.asked = kept(requested(request), Date.now());
       this.spoken = true;
       this.owed = true;
     });
     setHandler(resumeSignal, () => {
-      this.woken = true;
       this.spoken = true;
       this.owed = true;
       this.frozen = undefined;

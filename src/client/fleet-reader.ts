@@ -5,6 +5,7 @@ import {
   isGrpcServiceError,
   QueryNotRegisteredError,
   type WorkflowExecutionInfo,
+  type WorkflowExecutionStatusName,
   WorkflowNotFoundError,
 } from '@temporalio/client';
 import type { Config } from '../domain/config.js';
@@ -25,7 +26,7 @@ const UNKNOWN_PATIENCE: Patience = { ms: 12_000, gone: false };
 
 export interface TaskDescription {
   id: string;
-  status: WorkflowExecutionInfo['status']['name'];
+  status: WorkflowExecutionStatusName;
   state?: string;
   reason?: string;
   holder?: string;
@@ -207,7 +208,7 @@ const isUnanswered = (error: unknown): boolean =>
 
 function descriptionOf(
   id: string,
-  status: TaskDescription['status'],
+  status: WorkflowExecutionStatusName,
   attributes: WorkflowExecutionInfo['searchAttributes'],
 ): TaskDescription {
   const value = (name: string) => attributes[name]?.[0] as string | undefined;

@@ -92,7 +92,7 @@ export function forgetExtension(state: State, task: TaskRecord): void {
   task.extension = undefined;
 }
 
-/** A task has its outcome, or has it no more: all that wait for it are looked at again, whatever else holds them at the moment. */
+/** A task has its outcome, or has it no more: all that wait for it are looked at again, whatever else holds them. */
 export function wakeDependents(state: State, id: string): void {
   for (const dependent of state.dependents.get(id) ?? []) {
     const { phase } = state.tasks.get(dependent) ?? {};
@@ -194,10 +194,17 @@ export function release(state: State, task: TaskRecord): void {
   state.claims.remove(task.id, task.repository, patternsOf(state, task));
   state.uses.remove(task.id, task.facts.uses);
   wakeWaiters(state, task);
-  if (!task.wanted) return;
-  task.facts = { ...task.facts, writes: task.wanted };
+  const { wanted } = task;
   delete task.wanted;
+  if (wanted) setWrites(state, task, wanted);
+}
+
+/** Changes what the task claims, and holds if it holds its claims. */
+export function setWrites(state: State, task: TaskRecord, writes: string[]): void {
+  if (task.holds) state.claims.remove(task.id, task.repository, patternsOf(state, task));
+  task.facts = { ...task.facts, writes };
   state.patterns.delete(task.id);
+  if (task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
   if (task.phase !== 'ended') contend(state, task);
 }
 

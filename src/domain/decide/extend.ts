@@ -12,8 +12,8 @@ import { unknownRepository } from '../judge.js';
 import type { TaskReport } from '../messages.js';
 import { parsePattern } from '../paths.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
-import { addTo, contend, patternsOf, removeFrom, type State, type TaskRecord } from '../state.js';
-import { forgetExtension, note, stop, type Taken, wakeWaiters } from '../transitions.js';
+import { addTo, removeFrom, type State, type TaskRecord } from '../state.js';
+import { forgetExtension, note, setWrites, stop, type Taken, wakeWaiters } from '../transitions.js';
 import { waitsFor } from '../waits.js';
 
 type Extension = NonNullable<TaskRecord['extension']>;
@@ -138,14 +138,6 @@ function wait(
 function leaveQueue(state: State, task: TaskRecord, extension: Extension): void {
   if (extension.on) removeFrom(state.extenders, extension.on, task.id);
   delete extension.on;
-}
-
-function setWrites(state: State, task: TaskRecord, writes: string[]): void {
-  if (task.holds) state.claims.remove(task.id, task.repository, patternsOf(state, task));
-  task.facts = { ...task.facts, writes };
-  state.patterns.delete(task.id);
-  if (task.holds) state.claims.add(task.id, task.repository, patternsOf(state, task));
-  if (task.phase !== 'ended') contend(state, task);
 }
 
 const sameList = (a: readonly string[], b: readonly string[]): boolean =>

@@ -87,7 +87,7 @@ export function lookupsOf({ due, plans, members, tasks, rules }: State): {
 }
 
 /** What was found is no longer looked for; plans are looked up until they are complete. */
-export function settleLookUps(
+export function settleLookups(
   { due, plans, dependents, tasks }: State,
   found: { outcomes: readonly { task: string }[]; plans: readonly { plan: string; count: number }[] },
 ): void {

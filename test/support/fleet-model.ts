@@ -50,6 +50,7 @@ import type {
 import { UNNUMBERED } from '../../src/domain/messages.js';
 
 import { overlaps, type Pattern, parsePattern } from '../../src/domain/paths.js';
+import { reservationAt } from '../../src/domain/reservation.js';
 import type { Use } from '../../src/domain/resources.js';
 import {
   type CarriedState,
@@ -1564,17 +1565,22 @@ export class Fleet {
     if (![...this.state.tasks.values()].some(({ phase, extension }) => phase === 'held' || extension?.on))
       return;
     const again = restore(this.copied());
+    const reserved = reservationAt(again, this.now)?.task;
     for (const record of again.tasks.values()) {
       if (record.phase === 'held') again.ready.add(record.id);
       if (record.extension?.on) again.toExtend.add(record.id);
     }
     for (const due = again.deadlines; due.take(this.now); );
-    const found = decide(again, { kind: 'tick' }, this.now).find(
+    const taken = decide(again, { kind: 'tick' }, this.now);
+    // Looked at again, an older one waits its turn that waited for something else: paths are kept free for that instead.
+    const moved = reserved && reservationAt(again, this.now)?.task !== reserved;
+    const found = taken.find(({ task, verdict, code }) => {
+      const hold = this.state.tasks.get(task)?.hold;
+      if (moved && hold?.code === 'PATH_RESERVED' && hold.evidence.holder === reserved.id) return false;
       // Another holder of the same path is named now: it waits all the same.
       // Through another holder a circle may show, as it does once the first one has let go: UPSTREAM_NEEDS_CLAIM.
-      ({ verdict, code }) =>
-        verdict !== 'hold' && code !== 'EXTENSION_WAITS' && code !== 'UPSTREAM_NEEDS_CLAIM',
-    );
+      return verdict !== 'hold' && code !== 'EXTENSION_WAITS' && code !== 'UPSTREAM_NEEDS_CLAIM';
+    });
     if (found) throw new Broken(`${found.task} was forgotten: it could ${found.verdict} (${found.code})`);
   }
 

@@ -836,6 +836,15 @@ describe('a coordinator that starts without state', () => {
     expect(box.orders().fleet?.number, 'so that its writers take it').toBeGreaterThan(box.now);
   });
 
+  test('takes what people tell it for later than what an earlier one numbered, however high', () => {
+    const box = new Box({}, true);
+    box.fleet(undefined, UNNUMBERED);
+    const high = box.now + 1_000;
+    box.writer([], { fleet: { number: high, freeze: { text: 'release day' } } });
+    expect(box.state.fleetWord?.freeze).toBeUndefined();
+    expect(box.orders().fleet?.number, 'so that its writers take it').toBeGreaterThan(high);
+  });
+
   test('cancels one that is heard of too late when its issue was closed meanwhile', () => {
     const ended: AttemptResult[] = [
       { kind: 'failed', dead: true, code: 'WORKER_LOST', text: '' },

@@ -138,6 +138,19 @@ describe('an extension', () => {
     expect(box.why('s/a')).toBe('EXTENSION_RETRIED');
   });
 
+  test('waits for all that hold something of it, and looks again when any of them changes', () => {
+    const box = running(['s/a', 's/b', 's/c']);
+    asks(box, 's/a', ['b', 'c'], { wait: true });
+    expect(answer(box, 's/a')).toMatchObject({ answer: 'waiting', evidence: { holder: 's/b' } });
+    // The one that is not named loses its attempt: it waits for a slot that the asking one may take up.
+    box.task('s/c', {
+      at: 'stopped',
+      result: { kind: 'failed', dead: true, code: 'AGENT_FAILED', text: '' },
+    });
+    expect(answer(box, 's/a')).toMatchObject({ answer: 'retry', evidence: { holder: 's/c' } });
+    expect(box.phase('s/a')).toBe('stopping');
+  });
+
   test('that is no longer wanted is forgotten, and what was granted meanwhile is given back', () => {
     const box = running(['s/a', 's/b']);
     asks(box, 's/a', ['b'], { wait: true });

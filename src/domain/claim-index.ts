@@ -148,10 +148,30 @@ export class ClaimIndex {
 
   /** The first claim of another holder that overlaps one of the patterns, in the patterns' order. */
   firstOverlap(holder: string, repository: string, patterns: readonly Pattern[]): Overlap | undefined {
+    return this.overlapBeside(new Set([holder]), repository, patterns);
+  }
+
+  /** An overlap with each other holder; in no order. */
+  allOverlaps(holder: string, repository: string, patterns: readonly Pattern[]): Overlap[] {
+    const found: Overlap[] = [];
+    const known = new Set([holder]);
+    for (;;) {
+      const next = this.overlapBeside(known, repository, patterns);
+      if (!next) return found;
+      found.push(next);
+      known.add(next.holder);
+    }
+  }
+
+  private overlapBeside(
+    known: ReadonlySet<string>,
+    repository: string,
+    patterns: readonly Pattern[],
+  ): Overlap | undefined {
     for (const ours of patterns) {
       const place = ours.repository ?? repository;
       const root = this.roots.get(place);
-      const found = root && search(root, this.keys(place, ours), 0, holder);
+      const found = root && search(root, this.keys(place, ours), 0, known);
       if (!found) continue;
       // Named by both or by none, or two claims of one repository would look as if they lay in two.
       const theirs = found.pattern;
@@ -181,21 +201,26 @@ function prune(node: Node, keys: readonly Key[], depth: number, holder: string):
   if (child.empty) node.delete(key);
 }
 
-function search(node: Node, keys: readonly Key[], depth: number, self: string): Held | undefined {
-  for (const held of node.here) if (held.holder !== self) return held;
+function search(
+  node: Node,
+  keys: readonly Key[],
+  depth: number,
+  known: ReadonlySet<string>,
+): Held | undefined {
+  for (const held of node.here) if (!known.has(held.holder)) return held;
   const key = keys[depth];
   const { names, wild } = node;
   // At the request's end everything below overlaps it.
   if (key === undefined)
     return (
-      (names && searchAll(names.all(), keys, depth, self)) ??
-      (wild && searchAll(wild.all(), keys, depth, self))
+      (names && searchAll(names.all(), keys, depth, known)) ??
+      (wild && searchAll(wild.all(), keys, depth, known))
     );
   const named = typeof key === 'string' ? names?.get(key) : undefined;
   return (
-    (named && search(named, keys, depth + 1, self)) ??
-    (names && typeof key !== 'string' ? searchAll(names.meeting(key), keys, depth, self) : undefined) ??
-    (wild && searchAll(wild.meeting(tokensOf(key)), keys, depth, self))
+    (named && search(named, keys, depth + 1, known)) ??
+    (names && typeof key !== 'string' ? searchAll(names.meeting(key), keys, depth, known) : undefined) ??
+    (wild && searchAll(wild.meeting(tokensOf(key)), keys, depth, known))
   );
 }
 
@@ -203,10 +228,10 @@ function searchAll(
   children: Iterable<Node>,
   keys: readonly Key[],
   depth: number,
-  self: string,
+  known: ReadonlySet<string>,
 ): Held | undefined {
   for (const child of children) {
-    const found = search(child, keys, depth + 1, self);
+    const found = search(child, keys, depth + 1, known);
     if (found) return found;
   }
   return undefined;

@@ -51,6 +51,12 @@ export interface FleetWord<F = FreezeReport> {
   freeze?: F;
 }
 
+/** As a coordinator keeps it. */
+export interface KnownWord extends FleetWord<FreezeRecord> {
+  /** People said it to this coordinator, and not to an earlier one. */
+  own?: true;
+}
+
 const MOST_TEXT = 2_000;
 
 export function kept({ text, by, duration, left }: FreezeReport, now: number): FreezeRecord {

@@ -7,7 +7,7 @@ import type { Rules } from './config.js';
 import { Deadlines } from './deadlines.js';
 import { Demand } from './demand.js';
 import type { Fence } from './fence.js';
-import type { FleetWord, FreezeRecord } from './freeze.js';
+import type { FreezeRecord, KnownWord } from './freeze.js';
 import { Heap } from './heap.js';
 import { goesFirst, longerWaiting, type Place } from './line.js';
 import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
@@ -88,8 +88,8 @@ export interface TaskRecord {
         answer: 'waiting' | 'granted' | 'refused' | 'retry';
         code?: ReasonCode;
         evidence?: Evidence;
-        /** What it waits for: a watcher key. */
-        on?: string;
+        /** All that it waits for: watcher keys. */
+        on?: string[];
       })
     | undefined;
   /** What was found of its assumptions: asked under `number`, which rises with all that may change them, answered up to `answered`. */
@@ -203,7 +203,7 @@ export interface CarriedState {
   recovery?: Recovery;
   /** Whether this line of coordinators ever had to recover: outcomes may then have to be looked up. */
   recovered: boolean;
-  fleetWord?: FleetWord<FreezeRecord>;
+  fleetWord?: KnownWord;
   /** When resources with a rate were granted, oldest first; no longer than the rate asks for. */
   rateLog?: [string, number[]][];
   /** Of roles and kinds of agent, those with failures to remember. */
@@ -477,7 +477,7 @@ export function indexTask(state: State, task: TaskRecord): void {
     state.besideOpen.add(task.id);
   }
   if (task.phase === 'held') state.ready.add(task.id);
-  if (task.extension?.on) addTo(state.extenders, task.extension.on, task.id);
+  for (const key of task.extension?.on ?? []) addTo(state.extenders, key, task.id);
   const { deadlines } = state;
   if (task.leaseUntil !== undefined)
     deadlines.push({ at: task.leaseUntil, kind: task.kind === 'hand' ? 'hand' : 'lease', id: task.id });

@@ -87,7 +87,7 @@ export function wakeExtenders(state: State, key: string): void {
 
 /** What it asked for while it ran is void. */
 export function forgetExtension(state: State, task: TaskRecord): void {
-  if (task.extension?.on) removeFrom(state.extenders, task.extension.on, task.id);
+  for (const key of task.extension?.on ?? []) removeFrom(state.extenders, key, task.id);
   state.toExtend.delete(task.id);
   task.extension = undefined;
 }

@@ -14,11 +14,13 @@ const FOR_OTHERS: ReadonlySet<ReasonCode> = new Set([
 /** Held until something else has happened, perhaps for long: it keeps no claims meanwhile, so nobody waits for it in turn. */
 export const waitsForOthers = (code: ReasonCode): boolean => FOR_OTHERS.has(code);
 
+const HOLDER = 'holder:';
+
 /** Whom the task waits for at this moment. */
 export function waitsFor(state: State, task: TaskRecord | undefined): string[] {
   const { hold, blocked, extension } = task ?? {};
   if (task?.phase === 'running' && extension?.answer === 'waiting')
-    return extension.evidence?.holder === undefined ? [] : [extension.evidence.holder];
+    return (extension.on ?? []).flatMap((key) => (key.startsWith(HOLDER) ? key.slice(HOLDER.length) : []));
   if (task && blocked)
     return task.facts.after.flatMap((edge) =>
       edge.added && !state.tasks.get(edge.task)?.outcome ? [edge.task] : [],

@@ -1535,7 +1535,7 @@ export class Fleet {
         const record = state.tasks.get(id);
         if (record?.phase !== 'running' && record?.phase !== 'stopping')
           throw new Broken(`${id} waits for more paths though it is ${record?.phase}`);
-        if (record.extension?.on !== key)
+        if (!record.extension?.on?.includes(key))
           throw new Broken(`${id} waits for ${key}, not ${record.extension?.on}`);
         if (record.phase === 'stopping' || key === 'recovery') continue;
         const seen = new Set([key.slice('holder:'.length)]);
@@ -1545,8 +1545,8 @@ export class Fleet {
           if (!other?.holds) throw new Broken(`${id} waits for ${name}, which holds nothing`);
           if (other.phase === 'held' || other.phase === 'backoff')
             throw new Broken(`${id} waits with its agent for ${name}, which is ${other.phase}`);
-          if (other.phase === 'running' && other.extension?.on?.startsWith('holder:'))
-            seen.add(other.extension.on.slice('holder:'.length));
+          for (const on of (other.phase === 'running' && other.extension?.on) || [])
+            if (on.startsWith('holder:')) seen.add(on.slice('holder:'.length));
         }
       }
   }
@@ -1574,9 +1574,12 @@ export class Fleet {
     const taken = decide(again, { kind: 'tick' }, this.now);
     // Looked at again, an older one waits its turn that waited for something else: paths are kept free for that instead.
     const moved = reserved && reservationAt(again, this.now)?.task !== reserved;
-    const found = taken.find(({ task, verdict, code }) => {
+    const found = taken.find(({ task, verdict, code, evidence }) => {
       const hold = this.state.tasks.get(task)?.hold;
       if (moved && hold?.code === 'PATH_RESERVED' && hold.evidence.holder === reserved.id) return false;
+      // Who came to hold something of it later is looked at once those before have let go.
+      const { on = [] } = this.state.tasks.get(task)?.extension ?? {};
+      if (code === 'EXTENSION_RETRIED' && !on.includes(`holder:${evidence.holder}`)) return false;
       // Another holder of the same path is named now: it waits all the same.
       // Through another holder a circle may show, as it does once the first one has let go: UPSTREAM_NEEDS_CLAIM.
       return verdict !== 'hold' && code !== 'EXTENSION_WAITS' && code !== 'UPSTREAM_NEEDS_CLAIM';

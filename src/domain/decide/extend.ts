@@ -7,10 +7,11 @@
 // is tried again with all the paths at once.
 
 import { besideEvidence } from '../beside.js';
+import type { Overlap } from '../claim-index.js';
 import { sameFence } from '../fence.js';
 import { unknownRepository } from '../judge.js';
 import type { TaskReport } from '../messages.js';
-import { parsePattern } from '../paths.js';
+import { type Pattern, parsePattern } from '../paths.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import { addTo, removeFrom, type State, type TaskRecord } from '../state.js';
 import { forgetExtension, note, setWrites, stop, type Taken, wakeWaiters } from '../transitions.js';
@@ -67,7 +68,7 @@ export function settleExtensions(state: State, now: number): Taken[] {
 }
 
 function judgeExtension(state: State, task: TaskRecord, extension: Extension, now: number): Taken[] {
-  if (state.recovery) return wait(state, task, extension, 'recovery', 'RECOVERING', {}, now);
+  if (state.recovery) return wait(state, task, extension, ['recovery'], 'RECOVERING', {}, now);
   const wanted = extension.paths.filter((path) => !task.facts.writes.includes(path));
   const patterns = wanted.map(parsePattern);
   const foreign = unknownRepository(state, patterns);
@@ -76,7 +77,8 @@ function judgeExtension(state: State, task: TaskRecord, extension: Extension, no
     Object.assign(extension, { answer: 'refused', evidence: foreign });
     return answer(state, task, 'REPOSITORY_UNKNOWN', foreign, now);
   }
-  const overlap = state.claims.firstOverlap(task.id, task.repository, patterns);
+  const inTheWay = holdersOf(state, task, patterns);
+  const [overlap] = inTheWay;
   if (!overlap) {
     leaveQueue(state, task, extension);
     extension.answer = 'granted';
@@ -84,18 +86,30 @@ function judgeExtension(state: State, task: TaskRecord, extension: Extension, no
     setWrites(state, task, [...task.facts.writes, ...wanted]);
     return answer(state, task, 'EXTENDED', { paths: wanted, ...besideEvidence(state, task, false) }, now);
   }
-  const evidence = { holder: overlap.holder, held: overlap.theirs, path: overlap.ours };
   if (!extension.wait) {
+    const evidence = evidenceOf(overlap);
     leaveQueue(state, task, extension);
     Object.assign(extension, { answer: 'refused', evidence });
     return answer(state, task, 'EXTENSION_REFUSED', evidence, now);
   }
-  if (mayWait(state, task.id, overlap.holder))
-    return wait(state, task, extension, `holder:${overlap.holder}`, 'EXTENSION_WAITS', evidence, now);
+  const never = inTheWay.find(({ holder }) => !mayWait(state, task.id, holder));
+  if (!never) {
+    const on = inTheWay.map(({ holder }) => `holder:${holder}`);
+    return wait(state, task, extension, on, 'EXTENSION_WAITS', evidenceOf(overlap), now);
+  }
+  const evidence = evidenceOf(never);
   leaveQueue(state, task, extension);
   Object.assign(extension, { answer: 'retry', evidence });
   return [stop(state, task, 'retry', 'EXTENSION_RETRIED', { ...evidence, paths: extension.paths }, now)];
 }
+
+/** All that hold something of it, who came first before the others: which one is named is no matter of chance. */
+function holdersOf(state: State, task: TaskRecord, patterns: readonly Pattern[]): Overlap[] {
+  const arrived = ({ holder }: Overlap) => state.tasks.get(holder)?.arrived ?? 0;
+  return state.claims.allOverlaps(task.id, task.repository, patterns).sort((a, b) => arrived(a) - arrived(b));
+}
+
+const evidenceOf = ({ holder, theirs, ours }: Overlap): Evidence => ({ holder, held: theirs, path: ours });
 
 /**
  * Whether whoever holds the paths comes to an end without the task: nobody on the way waits for the task itself, nor
@@ -122,21 +136,21 @@ function wait(
   state: State,
   task: TaskRecord,
   extension: Extension,
-  on: string,
+  on: string[],
   code: 'RECOVERING' | 'EXTENSION_WAITS',
   evidence: Evidence,
   now: number,
 ): Taken[] {
   leaveQueue(state, task, extension);
   extension.on = on;
-  addTo(state.extenders, on, task.id);
+  for (const key of on) addTo(state.extenders, key, task.id);
   if (extension.code === code && JSON.stringify(extension.evidence) === JSON.stringify(evidence)) return [];
   Object.assign(extension, { code, evidence });
   return answer(state, task, code, evidence, now);
 }
 
 function leaveQueue(state: State, task: TaskRecord, extension: Extension): void {
-  if (extension.on) removeFrom(state.extenders, extension.on, task.id);
+  for (const key of extension.on ?? []) removeFrom(state.extenders, key, task.id);
   delete extension.on;
 }
 

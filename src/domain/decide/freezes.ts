@@ -3,7 +3,7 @@
 
 import { type FleetWord, type FreezeReport, isOver, kept, wordKept } from '../freeze.js';
 import { frozenBy, frozenKey } from '../frozen.js';
-import { numberOf } from '../messages.js';
+import { numberOf, UNNUMBERED } from '../messages.js';
 import { endFrozenReservation } from '../reservation.js';
 import type { RoleRecord, State } from '../state.js';
 import { landingOnHold, record, restartLanding, type Taken, wake } from '../transitions.js';
@@ -11,10 +11,17 @@ import { landingOnHold, record, restartLanding, type Taken, wake } from '../tran
 /** The highest number counts; a word without one is the latest. */
 export function onFleetWord(state: State, word: FleetWord, now: number): Taken[] {
   const known = state.fleetWord;
+  if (known?.own && word.number > known.number) {
+    // An earlier coordinator gave that number: whatever people tell this one was said later.
+    known.number = word.number + 1;
+    for (const role of Object.keys(state.rules.roles)) state.due.orders.add(role);
+    return [];
+  }
   // An earlier coordinator may have numbered one, which only writers know, up to the moment that this one began.
   const number = numberOf(word, known, Math.max(now, state.epoch + 1));
   if (known && number <= known.number) return [];
   state.fleetWord = wordKept({ ...word, number }, now);
+  if (word.number === UNNUMBERED) state.fleetWord.own = true;
   const { freeze } = state.fleetWord;
   if (freeze?.until !== undefined) state.deadlines.push({ at: freeze.until, kind: 'thaw', id: '' });
   wake(state, frozenKey(''));

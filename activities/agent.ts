@@ -1,10 +1,11 @@
 // One attempt of an agent, from the empty folder to commits that are kept: the one long activity. It tells what came
 // out by what it sees (exit code, commits), and ends only when no process of the agent is left.
 
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Context, heartbeat } from '@temporalio/activity';
+import { tailOf } from '../src/client/segments.js';
 import { type AgentKind, agentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
@@ -16,9 +17,11 @@ import { integrate } from './integrate.js';
 import type { Leases } from './leases.js';
 import type { Mirror } from './mirror.js';
 import type { Outbox } from './outbox.js';
-import { outputFile, redact, secretsIn, tailOf } from './output.js';
+import { outputFile, startOf } from './output.js';
+import { OutputWatch } from './output-watch.js';
 import { allowedEnv, identityOf, type ProcessEnd, runProcess, StillAlive } from './processes.js';
 import { serveRequests } from './requests.js';
+import { type Granted, grantSecrets, writeSecretFiles } from './secrets.js';
 import { changesBetween, pathText } from './trees.js';
 import {
   commitLeftovers,
@@ -145,7 +148,9 @@ async function attempt(
   await writeRecord(dir, note);
   let mirror: Mirror;
   let station: Workstation;
+  let granted: Granted;
   try {
+    granted = await grantSecrets(host.config, agent);
     mirror = mirrorOf(host, repository);
     const base = await mirror.refresh();
     const { checkout } = agent;
@@ -167,24 +172,34 @@ async function attempt(
   await writeRecord(dir, { ...note, base });
   const timeout = input.timeout ?? agent.timeout;
   const limit = AbortSignal.timeout(timeout);
-  const end = await runInStation(host, input, agent, station, AbortSignal.any([stop, limit]), (pid) =>
-    writeRecord(dir, { ...note, base, leader: identityOf(pid) }),
+  const watch = new OutputWatch(agent);
+  const end = await runInStation(
+    host,
+    input,
+    agent,
+    station,
+    granted,
+    watch,
+    AbortSignal.any([stop, limit, watch.signal]),
+    (pid) => writeRecord(dir, { ...note, base, leader: identityOf(pid) }),
   );
   if (end.exitCode !== undefined) record.exitCode = end.exitCode;
   if (end.signal !== undefined) record.signal = end.signal;
-  const secrets = secretsIn(agent.passEnv);
+  const { redactor } = granted;
   const log = logFile(host.home, input.task, input.attempt, input.fence);
-  record.tail = redact(await tailOf(log, TAIL_BYTES), secrets);
-  const report = await readFile(station.reportFile, 'utf8').catch(() => '');
-  if (report) record.report = redact(report.slice(0, REPORT_BYTES), secrets);
+  record.tail = redactor.text(await tailOf(log, TAIL_BYTES));
+  const report = await startOf(station.reportFile, 16 * REPORT_BYTES).catch(() => '');
+  if (report) record.report = redactor.text(report).slice(0, REPORT_BYTES);
 
   const work = await collect(mirror, station, input, agent, record);
+  if (record.changes) record.changes = record.changes.map(redactor.text);
   await removeWorkstation(dir);
   const kept = work && { base: station.base, ...work };
   const leaves = kept ? { kept } : {};
   if (Context.current().cancellationSignal.aborted || lapsed()) return { ...stopped(lapsed()), ...leaves };
   if (limit.aborted)
     return { ...failed('AGENT_TIMED_OUT', `it took longer than ${formatDuration(timeout)}`), ...leaves };
+  if (watch.broken) return { ...failed(watch.broken.code, watch.broken.text), ...leaves };
   if (end.exitCode !== 0) return { ...failed('AGENT_FAILED', describe(end, record.tail)), ...leaves };
   if (!input.role) return { kind: 'done', dead: true };
   if (!kept) return failed('NO_COMMITS', record.tail.trim().slice(-500));
@@ -242,15 +257,19 @@ async function runInStation(
   input: AgentInput,
   agent: AgentKind,
   station: Workstation,
+  granted: Granted,
+  watch: OutputWatch,
   signal: AbortSignal,
   onStart: (pid: number) => Promise<void>,
 ): Promise<ProcessEnd> {
   if (signal.aborted) return { signal: 'SIGTERM' };
   const log = logFile(host.home, input.task, input.attempt, input.fence);
   await mkdir(dirname(log), { recursive: true });
-  const output = outputFile(log, secretsIn(agent.passEnv));
+  const output = outputFile(log, granted.redactor, { watch });
   const more = {
     ...input.env,
+    ...granted.env,
+    ...(await writeSecretFiles(join(station.dir, 'secrets'), granted.files)),
     HOME: station.home,
     TMPDIR: station.tmp,
     GIT_TERMINAL_PROMPT: '0',
@@ -278,6 +297,7 @@ async function runInStation(
       env: allowedEnv(agent.passEnv, more),
       marker: station.dir,
       output: output.stream,
+      errors: output.errors,
       signal,
       graceMs: Math.min(MOST_GRACE_MS, input.lease * ENDING),
       onStart: (pid) => recorded.push(onStart(pid)),

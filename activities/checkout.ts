@@ -5,11 +5,13 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { git } from '../src/client/git.js';
+import { tailOf } from '../src/client/segments.js';
 import { formatDuration } from '../src/domain/durations.js';
 import type { Host } from './host.js';
 import type { Mirror } from './mirror.js';
-import { outputFile, redact, secretsIn, tailOf } from './output.js';
+import { outputFile } from './output.js';
 import { allowedEnv, endTree, runProcess } from './processes.js';
+import { type Granted, grantSecrets, NoSecret, writeSecretFiles } from './secrets.js';
 
 type Use = 'regenerate' | 'verify' | 'deploy';
 
@@ -83,12 +85,19 @@ export async function runInFolder(
   timeout: number,
 ): Promise<string | undefined> {
   const { host, role, commit, task } = context;
-  const passEnv = host.config.roles[role]?.passEnv ?? [];
-  const secrets = secretsIn(passEnv);
+  const { passEnv = [], secrets = [] } = host.config.roles[role] ?? {};
+  const shown = Array.isArray(command) ? command.join(' ') : command;
+  const granted = await grantSecrets(host.config, { passEnv, secrets }).catch((error: unknown) => {
+    if (error instanceof NoSecret) return error;
+    throw error;
+  });
+  if (granted instanceof NoSecret) return `${what} \`${shown}\`: ${granted.message}`;
   const logFile = join(folder, 'output.log');
-  const output = outputFile(logFile, secrets);
+  const output = outputFile(logFile, granted.redactor);
   const limit = AbortSignal.timeout(timeout);
   const more = {
+    ...granted.env,
+    ...(await secretFiles(folder, granted)),
     HOME: join(folder, 'home'),
     SIGNALBOX_COMMIT: commit,
     SIGNALBOX_TASK: task,
@@ -100,11 +109,11 @@ export async function runInFolder(
     env: allowedEnv(passEnv, more),
     marker: folder,
     output: output.stream,
+    errors: output.errors,
     signal: AbortSignal.any([context.signal, limit]),
   });
   await output.close();
   if (end.exitCode === 0) return undefined;
-  const shown = Array.isArray(command) ? command.join(' ') : command;
   const how =
     end.error ??
     (limit.aborted
@@ -112,7 +121,14 @@ export async function runInFolder(
       : end.signal
         ? `ended by ${end.signal}`
         : `exit code ${end.exitCode}`);
-  return redact(`${what} \`${shown}\`: ${how}\n${await tailOf(logFile, 1_500)}`.trim(), secrets);
+  return granted.redactor.text(`${what} \`${shown}\`: ${how}\n${await tailOf(logFile, 1_500)}`.trim());
+}
+
+/** Written anew for each command: beside the tree, for that is what a command may keep for the next one. */
+async function secretFiles(folder: string, { files }: Granted): Promise<Record<string, string>> {
+  const place = join(folder, 'secrets');
+  await rm(place, { recursive: true, force: true });
+  return await writeSecretFiles(place, files);
 }
 
 /** Undefined when the page shows what it must within its time, else what it showed last. */

@@ -1,80 +1,223 @@
-// The output of a process on its way to a file: bounded, and with the values of secrets taken out.
+// The output of a process on its way to files: without the values of secrets, and bounded. The first segment and the
+// newest are kept, and finished ones are compressed one at a time. Whoever prints faster than the disk writes has to
+// wait: nothing piles up here. A disk that is full or gone costs the rest of the output, not the process.
 
-import { createWriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { Transform, type Writable } from 'node:stream';
-import { finished } from 'node:stream/promises';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { constants, type FileHandle, open, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip, constants as zlib } from 'node:zlib';
+import { segmentFile, segmentsOf } from '../src/client/segments.js';
+import { formatSize } from '../src/domain/sizes.js';
+import type { OutputWatch } from './output-watch.js';
+import { identityOf } from './processes.js';
+import type { Cutter, Redactor } from './redactor.js';
 
-/** Bytes of output kept per attempt. */
-const MOST_OUTPUT = 64 * 1024 * 1024;
+/** How much is kept of one attempt: the first segment, and the newest others. */
+export interface Keep {
+  /** Bytes of a segment. */
+  segment: number;
+  segments: number;
+}
+const KEEP: Keep = { segment: 8 * 1024 * 1024, segments: 8 };
 
-/** Values shorter than this are too common to be taken out of everything. */
-const SHORTEST_SECRET = 6;
-
-export const redact = (text: string, secrets: readonly string[]): string =>
-  secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text);
-
-/** The values of the named variables that count as secrets. */
-export const secretsIn = (names: readonly string[]): string[] =>
-  names.flatMap((name) => process.env[name] ?? []).filter((value) => value.length >= SHORTEST_SECRET);
+/** For each of the two ways in: what may wait for the disk. */
+const BUFFERED = 256 * 1024;
+const GZIP_CHUNK = 256 * 1024;
 
 export interface OutputFile {
   stream: Writable;
-  /** Resolves when everything is on disk. */
-  close(): Promise<void>;
+  /** For what comes in by a way of its own: what is between two halves of a secret would hide it otherwise. */
+  errors: Writable;
+  /** Resolves when everything is on disk; gives why something is not, if so. */
+  close(): Promise<string | undefined>;
 }
 
-export function outputFile(path: string, secrets: readonly string[]): OutputFile {
-  const file = createWriteStream(path, { flags: 'a' });
-  const stream = redactor(secrets);
-  stream.pipe(file);
+/** Goes on behind what is there already. `path` is that of the first segment. */
+export function outputFile(
+  path: string,
+  redactor: Redactor,
+  { watch, keep = KEEP }: { watch?: OutputWatch; keep?: Keep } = {},
+): OutputFile {
+  const segments = new Segments(path, keep);
+  const stream = wayIn(redactor.cutter(), segments, watch);
+  const errors = wayIn(redactor.cutter(), segments, watch);
+  watch?.start();
   return {
     stream,
+    errors,
     close: async () => {
-      stream.end();
-      await finished(file);
+      watch?.stop();
+      await Promise.all([stream, errors].map((way) => new Promise<void>((done) => way.end(done))));
+      return await segments.close();
     },
   };
 }
 
-/** Passes output on, up to the bound; a secret split over two chunks is found as well. */
-function redactor(secrets: readonly string[]): Transform {
-  const longest = Math.max(0, ...secrets.map((secret) => secret.length - 1));
-  let held = '';
-  let passed = 0;
-  const pass = (transform: Transform, text: string) => {
-    if (passed >= MOST_OUTPUT) return;
-    const room = text.slice(0, MOST_OUTPUT - passed);
-    passed += room.length;
-    transform.push(Buffer.from(room, 'latin1'));
-    if (passed >= MOST_OUTPUT)
-      transform.push(`\n[signalbox: output beyond ${MOST_OUTPUT} bytes is not kept]\n`);
-  };
-  const bytes = secrets.map((secret) => Buffer.from(secret).toString('latin1'));
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      const text = redact(held + chunk.toString('latin1'), bytes);
-      const keep = Math.max(0, text.length - longest);
-      held = text.slice(keep);
-      pass(this, text.slice(0, keep));
-      done();
+function wayIn(cutter: Cutter, segments: Segments, watch: OutputWatch | undefined): Writable {
+  return new Writable({
+    highWaterMark: BUFFERED,
+    write(chunk: Buffer, _encoding, done) {
+      watch?.saw(chunk.length);
+      segments.write(cutter.push(chunk)).then(() => done(), done);
     },
-    flush(done) {
-      pass(this, redact(held, bytes));
-      done();
+    final(done) {
+      segments.write(cutter.end()).then(() => done(), done);
     },
   });
 }
 
-/** The end of a file as text, at most `bytes` long; empty when there is none. */
-export async function tailOf(path: string, bytes: number): Promise<string> {
-  const handle = await open(path, 'r').catch(() => undefined);
-  if (!handle) return '';
+/** Left beside the segments while they are written: which process does. */
+export const liveFile = (path: string): string => path.replace(/(\.log)?$/, '.live');
+
+class Segments {
+  private handle: FileHandle | undefined;
+  private number = 0;
+  private size = 0;
+  /** Whatever touches the files, one after the other. */
+  private queue: Promise<void>;
+  private readonly finished: number[] = [];
+  private compressing: Promise<void> | undefined;
+  private problem: string | undefined;
+
+  constructor(
+    private readonly path: string,
+    private readonly keep: Keep,
+  ) {
+    this.queue = this.attempt(() => this.open());
+  }
+
+  /** Resolves when it is written, or given up. */
+  write(parts: readonly Buffer[]): Promise<void> {
+    if (parts.length > 0) this.queue = this.queue.then(() => this.attempt(() => this.put(parts)));
+    return this.queue;
+  }
+
+  async close(): Promise<string | undefined> {
+    await this.queue;
+    await this.attempt(async () => await this.handle?.close());
+    await this.compressing;
+    await this.compress();
+    await rm(liveFile(this.path), { force: true });
+    return this.problem;
+  }
+
+  private async attempt(work: () => Promise<unknown>): Promise<void> {
+    if (this.problem !== undefined) return;
+    try {
+      await work();
+    } catch (error) {
+      this.problem = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  private async open(): Promise<void> {
+    await writeFile(liveFile(this.path), JSON.stringify(identityOf(process.pid)));
+    const last = (await segmentsOf(this.path)).at(-1);
+    this.number = last === undefined ? 0 : last.compressed ? last.number + 1 : last.number;
+    const file = segmentFile(this.path, this.number);
+    this.handle = await open(file, 'a');
+    this.size = (await stat(file)).size;
+  }
+
+  private async put(parts: readonly Buffer[]): Promise<void> {
+    const { segment } = this.keep;
+    let batch: Buffer[] = [];
+    for (let part of parts) {
+      while (this.size + part.length > segment) {
+        const room = Math.max(0, segment - this.size);
+        batch.push(part.subarray(0, room));
+        await this.append(batch);
+        batch = [];
+        await this.rotate();
+        part = part.subarray(room);
+      }
+      this.size += part.length;
+      batch.push(part);
+    }
+    await this.append(batch);
+  }
+
+  private async append(batch: Buffer[]): Promise<void> {
+    let bytes = batch.length === 1 && batch[0] ? batch[0] : Buffer.concat(batch);
+    while (bytes.length > 0 && this.handle) {
+      const { bytesWritten } = await this.handle.write(bytes);
+      bytes = bytes.subarray(bytesWritten);
+    }
+  }
+
+  private async rotate(): Promise<void> {
+    await this.handle?.close();
+    this.handle = undefined;
+    this.finished.push(this.number);
+    this.number++;
+    this.size = 0;
+    this.handle = await open(segmentFile(this.path, this.number), 'a');
+    const old = this.number - this.keep.segments + 1;
+    if (old >= 1) await this.leaveOut(old);
+    this.compressing ??= this.compress().finally(() => {
+      this.compressing = undefined;
+    });
+  }
+
+  /** Takes a segment away; the second one becomes the note that says so. */
+  private async leaveOut(number: number): Promise<void> {
+    const at = this.finished.indexOf(number);
+    if (at >= 0) this.finished.splice(at, 1);
+    const file = segmentFile(this.path, number);
+    const bytes = number * this.keep.segment;
+    const note = `\n[signalbox: ${bytes} bytes of output, ${formatSize(bytes)}, are left out here]\n`;
+    const place = segmentFile(this.path, 1);
+    await writeFile(`${place}.part`, note);
+    await rename(`${place}.part`, place);
+    await rm(`${file}.gz`, { force: true });
+    if (file !== place) await rm(file, { force: true });
+  }
+
+  /** The first segment, which stays, and then the newest: the oldest is the next to be left out. */
+  private async compress(): Promise<void> {
+    for (;;) {
+      const number = this.finished[0] === 0 ? this.finished.shift() : this.finished.pop();
+      if (number === undefined) return;
+      const file = segmentFile(this.path, number);
+      const part = `${file}.gz.part`;
+      try {
+        await pipeline(
+          createReadStream(file, { highWaterMark: GZIP_CHUNK }),
+          createGzip({ level: zlib.Z_BEST_SPEED, chunkSize: GZIP_CHUNK }),
+          createWriteStream(part),
+        );
+        await this.replace(number, part);
+      } catch {
+        // It stays as it is, or it was left out meanwhile.
+        await rm(part, { force: true }).catch(() => undefined);
+      }
+    }
+  }
+
+  /** In turn with the rotation, which may have left the segment out. */
+  private async replace(number: number, part: string): Promise<void> {
+    const file = segmentFile(this.path, number);
+    const exchange = this.queue.then(async () => {
+      if (number > 0 && number <= this.number - this.keep.segments + 1) {
+        await rm(part, { force: true });
+        return;
+      }
+      await rename(part, `${file}.gz`);
+      await rm(file);
+    });
+    this.queue = exchange.catch(() => undefined);
+    await exchange;
+  }
+}
+
+/** The beginning of a file that an agent could write: never more than `bytes`, and never what it links to. Throws when there is none. */
+export async function startOf(path: string, bytes: number): Promise<string> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    const { size } = await handle.stat();
-    const length = Math.min(size, bytes);
-    const { buffer } = await handle.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer.toString('utf8');
+    if (!(await handle.stat()).isFile()) throw new Error(`${path} is no file`);
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, 0);
+    return buffer.subarray(0, bytesRead).toString('utf8');
   } finally {
     await handle.close();
   }

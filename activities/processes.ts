@@ -15,6 +15,8 @@ export interface ProcessSpec {
   /** The marker's value: unique to this process tree. */
   marker: string;
   output: Writable;
+  /** For its standard error; that goes with the output when left out. */
+  errors?: Writable;
   /** Aborting ends the process tree: SIGTERM, after `graceMs` SIGKILL. */
   signal?: AbortSignal;
   graceMs?: number;
@@ -50,7 +52,7 @@ export async function runProcess(spec: ProcessSpec): Promise<ProcessEnd> {
     );
   });
   child.stdout.pipe(output, { end: false });
-  child.stderr.pipe(output, { end: false });
+  child.stderr.pipe(spec.errors ?? output, { end: false });
   const closed = new Promise((resolve) => child.once('close', resolve));
   const { pid } = child;
   if (pid !== undefined) spec.onStart?.(pid);

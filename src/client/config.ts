@@ -1,4 +1,4 @@
-// signalbox.yaml: found, read, checked; relative repository paths made absolute.
+// signalbox.yaml: found, read, checked; relative paths made absolute.
 
 import { existsSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
@@ -29,6 +29,8 @@ export async function readFleet(file?: string): Promise<Fleet> {
   const dir = dirname(found);
   for (const repository of Object.values(config.repositories))
     repository.url = absoluteUrl(dir, repository.url);
+  for (const secret of Object.values(config.secrets))
+    if (secret.file !== undefined) secret.file = resolve(dir, secret.file);
   return {
     config,
     file: found,

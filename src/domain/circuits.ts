@@ -14,7 +14,13 @@ import { type Evidence, explain, type ReasonCode } from './reasons.js';
 import { type Circuit, kindOf, type OpenCircuit, type State, type TaskRecord } from './state.js';
 
 /** The failures that count. */
-const COUNTED: ReadonlySet<ReasonCode> = new Set(['AGENT_FAILED', 'AGENT_TIMED_OUT', 'WORKSTATION_FAILED']);
+const COUNTED: ReadonlySet<ReasonCode> = new Set([
+  'AGENT_FAILED',
+  'AGENT_TIMED_OUT',
+  'AGENT_SILENT',
+  'OUTPUT_EXCEEDED',
+  'WORKSTATION_FAILED',
+]);
 const MOST_WHY = 300;
 
 /** What the circuits of a task are called: `role:dev`, `agent:sh`. */

@@ -1,9 +1,9 @@
 // signalbox.yaml: what a fleet is. One zod schema; the editor's JSON Schema and every error message come from it.
 
 import { z } from 'zod';
-import { Command, Duration, Name } from './fields.js';
+import { Command, Duration, Name, Size } from './fields.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
-import { parseSize, SIZE } from './sizes.js';
+import { Secrets, SecretUses, secretProblems, VariableName } from './secrets.js';
 import { Surfaces } from './surfaces.js';
 
 export { Duration, Name };
@@ -15,8 +15,6 @@ const Branch = z
     /^(?!.*(?:\.\.|\/\/|@\{|\.lock(?:\/|$)|\/\.|\.$|\/$))[^\u0000-\u0020~^:?*[\\\u007f/.-][^\u0000-\u0020~^:?*[\\\u007f]*$/,
     'a branch name that git accepts, such as "main"',
   );
-
-const VariableName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of an environment variable');
 
 export const Retry = z.strictObject({
   attempts: z
@@ -129,7 +127,10 @@ const Role = z.strictObject({
   passEnv: z
     .array(VariableName)
     .default([])
-    .describe("Variables of the worker's host that verify and deploy commands see."),
+    .describe(
+      "Variables of the worker's host that verify and deploy commands see. What stands in them is kept out of logs and packets, as with secrets.",
+    ),
+  secrets: SecretUses,
 });
 
 const Agent = z.strictObject({
@@ -140,20 +141,24 @@ const Agent = z.strictObject({
     .array(VariableName)
     .default([])
     .describe(
-      "Variables of the worker's host that the agent sees, beside PATH, the locale and the time zone.",
+      "Variables of the worker's host that the agent sees, beside PATH, the locale and the time zone. What stands in them is kept out of logs and packets, as with secrets.",
     ),
+  secrets: SecretUses,
   timeout: Duration.prefault('2h').describe('The longest one attempt may take.'),
+  silence: Duration.optional().describe(
+    'An agent that prints nothing for so long is ended, and the attempt has failed; never when left out.',
+  ),
+  output: Size.optional().describe(
+    'An agent that prints more than this in one attempt is ended, and the attempt has failed; never when left out. What is kept of its output is bounded in any case.',
+  ),
   maxRunning: z
     .int()
     .min(1)
     .optional()
     .describe('How many agents of this kind may run at once; the ceiling when left out.'),
-  memory: z
-    .string()
-    .regex(SIZE, 'an amount of memory such as "512MB" or "8GB"')
-    .transform((text) => parseSize(text) ?? 0)
-    .optional()
-    .describe('What one agent of this kind takes of its host; a worker with --memory runs no more than fit.'),
+  memory: Size.optional().describe(
+    'What one agent of this kind takes of its host; a worker with --memory runs no more than fit.',
+  ),
   checkout: z
     .boolean()
     .default(true)
@@ -170,6 +175,7 @@ export const Config = z
       .default({})
       .describe('The writers. A task names its role; one without a role is read-only.'),
     agents: z.record(Name, Agent).describe('The kinds of agent that a task can name.'),
+    secrets: Secrets,
     resources: z
       .record(ResourceName, Resource)
       .default({})
@@ -240,6 +246,11 @@ export const Config = z
       if (surface && !deploy) complain(['roles', role, 'surface'], 'a surface check needs a deploy');
     }
     for (const { path, message } of ownership(config)) complain(path, message);
+    const known = Object.keys(config.secrets);
+    for (const group of ['roles', 'agents'] as const)
+      for (const [name, one] of Object.entries(config[group]))
+        for (const problem of secretProblems([group, name], one, known))
+          ctx.addIssue({ code: 'custom', ...problem });
   });
 export type Config = z.infer<typeof Config>;
 

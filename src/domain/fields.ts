@@ -4,11 +4,18 @@ import { z } from 'zod';
 import { DURATION, parseDuration } from './durations.js';
 import { NAME } from './ids.js';
 import { BadPattern, parsePattern } from './paths.js';
+import { parseSize, SIZE } from './sizes.js';
 
 export const Duration = z
   .string()
   .regex(DURATION, 'a duration such as "30s", "10m" or "2h"')
   .transform((text) => parseDuration(text) ?? 0);
+
+/** Bytes. */
+export const Size = z
+  .string()
+  .regex(SIZE, 'an amount such as "512MB" or "8GB"')
+  .transform((text) => parseSize(text) ?? 0);
 
 export const Name = z
   .string()

@@ -63,6 +63,8 @@ export type FailureCode = Extract<
   ReasonCode,
   | 'AGENT_FAILED'
   | 'AGENT_TIMED_OUT'
+  | 'AGENT_SILENT'
+  | 'OUTPUT_EXCEEDED'
   | 'WORKSTATION_FAILED'
   | 'WORKER_LOST'
   | 'NO_COMMITS'

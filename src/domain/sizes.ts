@@ -1,4 +1,4 @@
-// Amounts of memory as people write them ("512MB", "8GB") and as the code uses them: bytes, in powers of 1,024.
+// Amounts of memory, disk and output as people write them ("512MB", "8GB") and as the code uses them: bytes, in powers of 1,024.
 
 const UNITS = { KB: 1_024, MB: 1_024 ** 2, GB: 1_024 ** 3, TB: 1_024 ** 4 } as const;
 

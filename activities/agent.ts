@@ -15,6 +15,7 @@ import { type Use, useText } from '../src/domain/resources.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
 import type { Leases } from './leases.js';
+import { LogBudget } from './log-budget.js';
 import type { Mirror } from './mirror.js';
 import type { Outbox } from './outbox.js';
 import { outputFile, startOf } from './output.js';
@@ -77,6 +78,7 @@ export const logFile = (home: string, task: string, attempt: number, fence: Fenc
   join(home, 'logs', task, `${String(attempt).padStart(3, '0')}-${fenceText(fence)}.log`);
 
 export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
+  const logs = new LogBudget(host);
   return {
     async runAgent(input: AgentInput): Promise<AgentRun> {
       const beat = setInterval(() => heartbeat(), 1_000);
@@ -108,6 +110,7 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
       } finally {
         clearInterval(beat);
         letGo();
+        void logs.ended(logFile(host.home, task, input.attempt, fence));
         await sayDead(outbox, input);
       }
     },

@@ -10,6 +10,7 @@ import { createGzip, constants as zlib } from 'node:zlib';
 import { segmentFile, segmentsOf } from '../src/client/segments.js';
 import { formatSize } from '../src/domain/sizes.js';
 import type { OutputWatch } from './output-watch.js';
+import { writeWhole } from './presence.js';
 import { identityOf } from './processes.js';
 import type { Cutter, Redactor } from './redactor.js';
 
@@ -98,7 +99,7 @@ class Segments {
     await this.attempt(async () => await this.handle?.close());
     await this.compressing;
     await this.compress();
-    await rm(liveFile(this.path), { force: true });
+    await rm(liveFile(this.path), { force: true }).catch(() => undefined);
     return this.problem;
   }
 
@@ -112,7 +113,7 @@ class Segments {
   }
 
   private async open(): Promise<void> {
-    await writeFile(liveFile(this.path), JSON.stringify(identityOf(process.pid)));
+    await writeWhole(liveFile(this.path), JSON.stringify(identityOf(process.pid)));
     const last = (await segmentsOf(this.path)).at(-1);
     this.number = last === undefined ? 0 : last.compressed ? last.number + 1 : last.number;
     const file = segmentFile(this.path, this.number);

@@ -8,7 +8,7 @@ import { BadDocument } from '../client/documents.js';
 import { FleetClient } from '../client/fleet-client.js';
 import { NoAnswer, Refused } from '../client/refused.js';
 import { SINGLE, taskName } from '../domain/ids.js';
-import { clean } from '../domain/packet.js';
+import { clean, cleanJson } from '../domain/packet.js';
 import { BadPattern, parsePattern } from '../domain/paths.js';
 
 export const EXIT = {
@@ -52,7 +52,7 @@ export async function withFleet<T>(
 
 /** Prints a result: one JSON document with --json, else lines for people, with control characters made visible. */
 export function print(options: { json?: boolean }, value: unknown, text: () => string): void {
-  if (options.json) process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+  if (options.json) process.stdout.write(`${cleanJson(JSON.stringify(value, undefined, 2))}\n`);
   else process.stdout.write(`${clean(text()).trimEnd()}\n`);
 }
 
@@ -67,7 +67,7 @@ export function report(error: unknown, json: boolean): number {
         : error instanceof Refused
           ? EXIT.refused
           : EXIT.failed;
-  if (json) process.stdout.write(`${JSON.stringify({ error: message, exitCode: code })}\n`);
+  if (json) process.stdout.write(`${cleanJson(JSON.stringify({ error: message, exitCode: code }))}\n`);
   process.stderr.write(`signalbox: ${clean(message)}\n`);
   if (code === EXIT.failed && process.env.SIGNALBOX_DEBUG && error instanceof Error)
     process.stderr.write(`${error.stack}\n`);

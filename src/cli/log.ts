@@ -1,12 +1,15 @@
-import { createReadStream } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { readFleet } from '../client/config.js';
 import { connect, findServer } from '../client/connection.js';
 import { FleetClient } from '../client/fleet-client.js';
 import { Refused } from '../client/refused.js';
+import { SegmentReader } from '../client/segment-reader.js';
+import { SEGMENT, segmentsOf } from '../client/segments.js';
 import { BadInput, type CommonOptions, fullName } from './context.js';
+import { TerminalText } from './terminal.js';
 
 const POLL_MS = 300;
 
@@ -24,31 +27,26 @@ export const logCommand = (): Command =>
       const fleet = await readFleet(options.config);
       const id = fullName(task);
       const folder = join(fleet.home, 'logs', id);
-      const files = await logFiles(folder, options.attempt);
+      const logs = await logsIn(folder, options.attempt);
       if (options.json) {
-        process.stdout.write(
-          `${JSON.stringify({ task: id, files: files.map((file) => join(folder, file)) })}\n`,
-        );
+        const files = (await Promise.all(logs.map(segmentsOf))).flat().map(({ file }) => file);
+        process.stdout.write(`${JSON.stringify({ task: id, files })}\n`);
         return;
       }
-      if (files.length === 0 && !options.follow)
+      if (logs.length === 0 && !options.follow)
         throw new Refused(`this host has no output of ${id}: it has not started, or it ran elsewhere`);
-      let file = files.at(-1);
-      let at = file ? await printFrom(join(folder, file), 0) : 0;
-      if (!options.follow) return;
+      const printer = new Printer(logs.at(-1));
+      await printer.print();
+      if (!options.follow) return await printer.end();
       const client = await connect(await findServer(fleet.home));
       const signalbox = new FleetClient(client, fleet.config);
       try {
         for (;;) {
           const found = await signalbox.describe(id);
-          if (!found && !file) throw new Refused(`no task ${id} in fleet ${fleet.config.fleet}`);
-          const newest = (await logFiles(folder, options.attempt)).at(-1);
-          if (file && newest) at = await printFrom(join(folder, file), at);
-          if (newest !== file) {
-            file = newest;
-            at = file ? await printFrom(join(folder, file), 0) : 0;
-          }
-          if (found?.status !== 'RUNNING') return;
+          const newest = (await logsIn(folder, options.attempt)).at(-1);
+          if (!found && !newest) throw new Refused(`no task ${id} in fleet ${fleet.config.fleet}`);
+          await printer.print(newest);
+          if (found?.status !== 'RUNNING') return await printer.end();
           await new Promise((resolve) => setTimeout(resolve, POLL_MS));
         }
       } finally {
@@ -56,34 +54,46 @@ export const logCommand = (): Command =>
       }
     });
 
-/** Oldest first: names start with the attempt's number, and fences only grow. */
-async function logFiles(folder: string, attempt: string | undefined): Promise<string[]> {
-  const files = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.log'));
-  const wanted =
-    attempt === undefined ? files : files.filter((name) => Number(name.split('-')[0]) === Number(attempt));
-  return wanted.sort((a, b) => fenceOf(a)[0] - fenceOf(b)[0] || fenceOf(a)[1] - fenceOf(b)[1]);
-}
-
-function fenceOf(name: string): [number, number] {
-  const [epoch = 0, number = 0] = name
-    .replace(/^\d+-|\.log$/g, '')
-    .split('.')
-    .map(Number);
-  return [epoch, number];
-}
-
-/** Prints what a file has beyond the offset; gives the new offset. Control characters are the agent's, not ours to trust. */
-async function printFrom(file: string, from: number): Promise<number> {
-  const { size } = await stat(file);
-  if (size <= from) return from;
-  for await (const chunk of createReadStream(file, { start: from, end: size - 1 })) {
-    process.stdout.write(process.stdout.isTTY ? visible(chunk as Buffer) : (chunk as Buffer));
+/** The logs of the attempts, oldest first: fences only grow. Each by the path of its first segment. */
+async function logsIn(folder: string, attempt: string | undefined): Promise<string[]> {
+  const fences = new Map<string, [number, number]>();
+  for (const name of await readdir(folder).catch(() => [])) {
+    const [, stem = '', number, epoch, count] = SEGMENT.exec(name) ?? [];
+    if (stem && (attempt === undefined || Number(number) === Number(attempt)))
+      fences.set(stem, [Number(epoch), Number(count)]);
   }
-  return size;
+  return [...fences]
+    .sort(([, a], [, b]) => a[0] - b[0] || a[1] - b[1])
+    .map(([stem]) => join(folder, `${stem}.log`));
 }
 
-/** On a terminal colours may pass; other escape sequences may not. */
-const visible = (chunk: Buffer): string =>
-  chunk
-    .toString('utf8')
-    .replace(/\u001b(?!\[[0-9;]*m)|[\u0000-\u0008\u000b\u000c\u000e-\u001a\u007f]/g, '\ufffd');
+/** Prints logs one after the other, each from where it was left. Control characters are the agent's, not ours to trust. */
+class Printer {
+  private reader: SegmentReader | undefined;
+  private readonly terminal = process.stdout.isTTY ? new TerminalText() : undefined;
+
+  constructor(private path: string | undefined) {}
+
+  /** What there is by now; of the newest log too, when it is another one. */
+  async print(newest = this.path): Promise<void> {
+    await this.rest();
+    if (newest === this.path) return;
+    this.path = newest;
+    this.reader = undefined;
+    await this.rest();
+  }
+
+  async end(): Promise<void> {
+    if (this.terminal) await write(this.terminal.end());
+  }
+
+  private async rest(): Promise<void> {
+    if (this.path === undefined) return;
+    this.reader ??= new SegmentReader(this.path);
+    for await (const chunk of this.reader.read()) await write(this.terminal?.push(chunk) ?? chunk);
+  }
+}
+
+async function write(text: string | Buffer): Promise<void> {
+  if (text.length > 0 && !process.stdout.write(text)) await once(process.stdout, 'drain');
+}

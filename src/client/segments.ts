@@ -14,6 +14,9 @@ export interface Segment {
   compressed: boolean;
 }
 
+/** The name of a segment in the folder of a task: its log without the ending, the attempt, and both parts of the fence. */
+export const SEGMENT = /^((\d+)-(\d+)\.(\d+))(?:\.\d+)?\.log(?:\.gz)?$/;
+
 const stem = (path: string): string => basename(path).replace(/\.log$/, '');
 
 /** The file of a segment; `path` is that of the first. */

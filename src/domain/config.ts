@@ -166,6 +166,12 @@ const Agent = z.strictObject({
 });
 export type AgentKind = z.infer<typeof Agent>;
 
+const Workstations = z.strictObject({
+  logs: Size.prefault('10GB').describe(
+    "How much of its disk a host gives to the output of agents. Beyond it the oldest attempts' goes first, never that of a running one.",
+  ),
+});
+
 export const Config = z
   .strictObject({
     fleet: Name.describe('The name of this fleet: part of every workflow id.'),
@@ -176,6 +182,7 @@ export const Config = z
       .describe('The writers. A task names its role; one without a role is read-only.'),
     agents: z.record(Name, Agent).describe('The kinds of agent that a task can name.'),
     secrets: Secrets,
+    workstations: Workstations.prefault({}).describe('What workstations may take of their host.'),
     resources: z
       .record(ResourceName, Resource)
       .default({})

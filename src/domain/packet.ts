@@ -165,8 +165,22 @@ export function printDecision(decision: Decision): string {
   return `  #${decision.seq} ${new Date(decision.at).toISOString()} ${decision.verdict.padEnd(6)} ${decision.code}: ${explain(decision.code, decision.evidence)}`;
 }
 
-/** Text of others on its way to a terminal: control characters are shown, not obeyed. */
+/** Text of others on its way to a terminal: control characters, and what turns the direction of the text, are shown, not obeyed. */
 export const clean = (text: string): string =>
-  text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, (c) =>
-    c === '\t' ? '  ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  text.replace(
+    /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (c) => {
+      const code = c.charCodeAt(0);
+      if (c === '\t') return '  ';
+      return code < 256
+        ? `\\x${code.toString(16).padStart(2, '0')}`
+        : `\\u${code.toString(16).padStart(4, '0')}`;
+    },
+  );
+
+/** The same for JSON, which stays the same document: what JSON itself leaves as it is, a terminal may obey. */
+export const cleanJson = (json: string): string =>
+  json.replace(
+    /[\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

@@ -87,9 +87,11 @@ function fromIssue(issue: z.core.$ZodIssue, schema: z.ZodType, input: unknown): 
 
 /** The option of a union that fits the input's type: its own errors say more than "none of these". */
 function nearestOption(issue: z.core.$ZodIssueInvalidUnion): z.core.$ZodIssue[] {
-  const options = issue.errors.filter(
-    (errors) => !errors.some((error) => error.code === 'invalid_type' && error.path.length === 0),
-  );
+  const without = (code: string, options: z.core.$ZodIssue[][]) =>
+    options.filter((errors) => !errors.some((error) => error.code === code && error.path.length === 0));
+  const fitting = without('invalid_type', issue.errors);
+  // A list of words is no type: a map fits it no more than another word does.
+  const options = fitting.length > 1 ? without('invalid_value', fitting) : fitting;
   return options.length === 1 ? (options[0] ?? []) : [];
 }
 

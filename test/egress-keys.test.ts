@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { startEgress } from '../activities/egress/proxy.js';
-import { ask, INTERNET, internet, raw, SECRET, tunnel } from './support/egress.js';
+import { ask, closed, INTERNET, internet, raw, SECRET, tunnel } from './support/egress.js';
 
 const net = internet();
 
@@ -61,7 +61,7 @@ describe('a key', () => {
     const made = await tunnel(socket, `api.example.com:${port}`);
     made.socket.write('GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     made.socket.resume();
-    await once(made.socket, 'close');
+    await closed(made.socket);
     expect(net.seen.at(-1)).toMatchObject({ url: '/tunnel' });
     expect(net.seen.at(-1)?.headers.authorization).toBeUndefined();
     expect(shown(answer, net.seen)).not.toContain(SECRET);
@@ -161,7 +161,7 @@ describe('a proxy', () => {
     }, 10);
     const began = Date.now();
     expect(await ask(socket, url)).toMatchObject({ status: 200 });
-    await once(slow, 'close');
+    await closed(slow);
     clearInterval(drip);
     expect(told).toMatch(/^HTTP\/1\.1 408 /);
     expect(Date.now() - began).toBeLessThan(3_000);
@@ -175,7 +175,7 @@ describe('a proxy', () => {
     const socket = await net.start([`web.example.com:${port}`], { limits: { idleMs: 150 } });
     const made = await tunnel(socket, `web.example.com:${port}`);
     made.socket.resume();
-    await once(made.socket, 'close');
+    await closed(made.socket);
     const bytes = `GET http://web.example.com:${port}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
     expect(await raw(socket, bytes)).toMatch(/^$|^HTTP\/1\.1 502 /);
     await until(() => net.sockets.size === 0);
@@ -247,7 +247,7 @@ describe('a proxy', () => {
     });
     net.zone = (name, type) => (name.startsWith('silent') ? 'silence' : type === 'A' ? [INTERNET] : []);
     const made = await tunnel(socket, host);
-    const closed = [once(made.socket, 'close')];
+    const ends = [closed(made.socket)];
     for (const bytes of [
       `GET http://${host}/ HTTP/1.1\r\nHost: x\r\n\r\n`,
       `POST http://${host}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc`,
@@ -260,7 +260,7 @@ describe('a proxy', () => {
       agent.on('error', () => undefined);
       agent.resume();
       agent.write(bytes);
-      closed.push(once(agent, 'close'));
+      ends.push(closed(agent));
     }
     made.socket.resume();
     await until(
@@ -268,7 +268,7 @@ describe('a proxy', () => {
     );
     await net.open[0]?.close();
     expect(existsSync(socket)).toBe(false);
-    await Promise.all(closed);
+    await Promise.all(ends);
     await until(() => net.sockets.size === 0);
     await until(() => inUse() <= before);
     await expect(ask(socket, `http://${host}/`)).rejects.toThrow('ENOENT');

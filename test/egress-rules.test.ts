@@ -5,7 +5,7 @@ import { BlockList } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { forbiddenAddress, parseAddress, parseRange } from '../src/domain/addresses.js';
-import { allowedBy, keysFor, Network, Reachable, readHost } from '../src/domain/egress.js';
+import { allowedBy, keyProblems, keysFor, Network, Reachable, readHost } from '../src/domain/egress.js';
 import { problemsOf, problemText } from '../src/domain/problems.js';
 
 const said = (input: unknown): string[] => {
@@ -100,6 +100,21 @@ describe('network in the config', () => {
     expect(
       said({ allow: ['api.example.com'], keys: [key, { ...key, header: 'authorization' }] }).join(),
     ).toContain('has another key in the header "authorization" already');
+  });
+
+  it('has no key of a secret that is not there', () => {
+    const network = Network.parse({
+      allow: ['a.example.com'],
+      keys: [{ host: 'a.example.com', header: 'x-api-key', secret: 'model-key' }],
+    });
+    expect(keyProblems(['agents', 'coder', 'network'], network, ['model-key'])).toEqual([]);
+    expect(keyProblems(['agents', 'coder', 'network'], network, ['other'])).toMatchObject([
+      {
+        path: ['agents', 'coder', 'network', 'keys', 0, 'secret'],
+        message: 'no secret is called "model-key"; there are: other',
+      },
+    ]);
+    expect(keyProblems([], 'host', [])).toEqual([]);
   });
 
   it('has a JSON Schema for editors', () => {

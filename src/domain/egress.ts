@@ -3,6 +3,8 @@
 
 import { z } from 'zod';
 import { parseAddress, parseRange } from './addresses.js';
+import { Name } from './fields.js';
+import type { SecretProblem } from './secrets.js';
 
 const DEFAULT_PORTS = [443, 80];
 
@@ -112,10 +114,9 @@ const Key = z.strictObject({
     .regex(/^[\x20-\x7e]*\{secret\}[\x20-\x7e]*$/, 'text with {secret} in it, such as "Bearer {secret}"')
     .default('{secret}')
     .describe("The header's value; {secret} is the secret."),
-  secret: z
-    .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'the name of a secret')
-    .describe('The name of the secret. Its value stays with the worker; the agent never has it.'),
+  secret: Name.describe(
+    'The name of a secret under `secrets`. Its value stays with the worker; the agent never has it.',
+  ),
 });
 export type Key = z.infer<typeof Key>;
 
@@ -164,6 +165,24 @@ export const Network = z
     'What the agent reaches of the network. `none`: only its own loopback. `{ allow: [names], keys: […] }`: these names, through a proxy of its own. `host`: everything its host reaches, loopback and private networks included.',
   );
 export type Network = z.infer<typeof Network>;
+
+/** Keys whose secret is not there: `at` is the place of the network, `known` are the names under `secrets`. */
+export function keyProblems(
+  at: (string | number)[],
+  network: Network,
+  known: readonly string[],
+): SecretProblem[] {
+  if (typeof network === 'string') return [];
+  return network.keys.flatMap(({ secret }, i) =>
+    known.includes(secret)
+      ? []
+      : {
+          path: [...at, 'keys', i, 'secret'],
+          message: `no secret is called "${secret}"; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'list it under `secrets`'}`,
+          params: { candidates: [...known], found: secret },
+        },
+  );
+}
 
 /** Ranges of the operator's own networks: an address or a range such as 10.1.0.0/16. */
 export const Reachable = z

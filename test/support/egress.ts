@@ -148,6 +148,10 @@ export function tunnel(socketPath: string, authority: string): Promise<{ status:
   });
 }
 
+/** When it is closed, in whatever way. */
+export const closed = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => (socket.closed ? resolve() : socket.once('close', () => resolve())));
+
 /** Bytes as they are, and all that comes back until the proxy closes. */
 export async function raw(socketPath: string, bytes: string): Promise<string> {
   const socket = connect(socketPath);
@@ -157,7 +161,7 @@ export async function raw(socketPath: string, bytes: string): Promise<string> {
     text += data.toString('latin1');
   });
   socket.write(bytes);
-  await once(socket, 'close');
+  await closed(socket);
   return text;
 }
 

@@ -32,11 +32,25 @@ export function formsOf(value: string): string[] {
   return [...forms].filter((form) => Buffer.byteLength(form) >= SHORTEST_SECRET);
 }
 
+/** Lines of a text; of a JSON document also those within its strings, for a key in it is used without the rest. */
 const linesOf = (value: string): string[] =>
-  value
-    .split(/\r\n|\r|\n/)
+  [value, ...stringsIn(value)]
+    .flatMap((text) => text.split(/\r\n|\r|\n/))
     .flatMap((line) => [line, line.trim()])
     .filter((line) => line.length > SHORT_LINE && !FRAME.test(line));
+
+function stringsIn(value: string): string[] {
+  if (!/^\s*[{[]/.test(value)) return [];
+  const found: string[] = [];
+  try {
+    JSON.parse(value, (_key, inner: unknown) => {
+      if (typeof inner === 'string') found.push(inner);
+    });
+  } catch {
+    // No JSON after all.
+  }
+  return found;
+}
 
 /** Line by line, and all of it, for its last line may be short. */
 const wrapped = (form: string): string[] =>

@@ -266,6 +266,15 @@ describe('redaction', () => {
     expect(redactor([pem]).text(`> ${line}\r\n> ${frame}\n`)).toBe(`> [redacted]\r\n> ${frame}\n`);
   });
 
+  test('a key within a JSON document counts by itself, however it is printed', () => {
+    const account = JSON.stringify({ type: 'service', private_key: `${pem}\n`, id: 7 }, undefined, 2);
+    const [frame = '', ...lines] = pem.split('\n');
+    const out = redactor([account]).text(`${pem}\n${JSON.stringify(pem)}\n${account}`);
+    expect(out.startsWith(`${frame}\n[redacted]\n`)).toBe(true);
+    for (const line of lines.filter((text) => text.length > 15 && !text.startsWith('-')))
+      expect(out).not.toContain(line);
+  });
+
   test('nothing is kept back but what may be the beginning of a value', () => {
     const cutter = redactor(['secret-value']).cutter();
     const passed = (chunk: string) => Buffer.concat(cutter.push(Buffer.from(chunk))).toString();

@@ -117,17 +117,23 @@ roles:
     #   within: 1m
 
 # Kinds of agent. The command runs in the agent's own clone; the prompt is in $SIGNALBOX_PROMPT and in the file
-# $SIGNALBOX_PROMPT_FILE. Of your environment it sees PATH, locale, time zone and what passEnv names.
+# $SIGNALBOX_PROMPT_FILE. Of your environment it sees PATH, locale, time zone and what passEnv names,
+# and those secrets that it names.
 agents:
   default:
     command: ["sh", "-c", "exec sh \\"$SIGNALBOX_PROMPT_FILE\\""]   # runs the prompt as a script: to try things out
     # command: ["sh", "-c", "claude -p \\"$SIGNALBOX_PROMPT\\" --permission-mode acceptEdits"]
-    # passEnv: [ANTHROPIC_API_KEY]
+    # secrets: [ANTHROPIC_API_KEY]
     # command: ["sh", "-c", "codex exec --sandbox workspace-write - < \\"$SIGNALBOX_PROMPT_FILE\\""]
-    # passEnv: [CODEX_API_KEY]
+    # secrets: [CODEX_API_KEY]
     timeout: 2h
     # maxRunning: 4              # agents of this kind at once; the ceiling when left out
     # memory: 2GB                # what one takes of its host, for \`signalbox worker --memory 16GB\`
+
+# Where this host has them: a variable, a file or a command. Values never stand here.
+# secrets:
+#   ANTHROPIC_API_KEY: {env: ANTHROPIC_API_KEY}
+#   CODEX_API_KEY: {file: keys/codex}
 
 # What else is shared: databases, pipelines, surfaces. Each is listed by exactly one role, and asked for by tasks
 # with \`uses\`.

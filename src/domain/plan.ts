@@ -45,7 +45,7 @@ const Env = z
   .superRefine((env, ctx) => {
     for (const name of Object.keys(env)) {
       const message = SECRET.test(name)
-        ? "looks like a secret, and a task travels in plain text: set it on the worker's host and name it in passEnv of the agent"
+        ? 'looks like a secret, and a task travels in plain text: list it under `secrets` of signalbox.yaml and name it in those of the agent'
         : name.startsWith('SIGNALBOX_')
           ? 'names that start with SIGNALBOX_ are set by Signalbox'
           : undefined;

@@ -3,7 +3,7 @@
 // that know nothing of Signalbox.
 
 import { promisify } from 'node:util';
-import { constants, gunzipSync, gzip } from 'node:zlib';
+import { gunzipSync, gzip } from 'node:zlib';
 import type { DataConverter, Payload, PayloadCodec } from '@temporalio/common';
 
 /** Bytes that are worth it. */
@@ -24,7 +24,7 @@ class Compression implements PayloadCodec {
       payloads.map(async (payload) => {
         const { data, metadata } = payload;
         if (!data || data.length < LEAST) return payload;
-        const packed = await compress(data, { level: constants.Z_BEST_SPEED });
+        const packed = await compress(data);
         const inner = metadata?.[ENCODING];
         return {
           metadata: { ...metadata, [ENCODING]: GZIP, ...(inner ? { [INNER]: inner } : {}) },

@@ -349,8 +349,20 @@ export function forgetEnded(state: State, events: number): void {
     const task = state.tasks.get(id);
     if (task?.phase !== 'ended') continue;
     if (forgettable(state, task)) forget(state, task);
-    else state.endedOrder.add(id);
+    else {
+      shorten(task);
+      state.endedOrder.add(id);
+    }
   }
+}
+
+/** Thousands of them are carried: whom each attempt began beside is among all that the task ran beside. */
+function shorten(task: TaskRecord): void {
+  if (!task.decisions.some(({ evidence }) => evidence.beside)) return;
+  task.decisions = task.decisions.map((decision) => {
+    const { beside: _, besideMore: __, ...evidence } = decision.evidence;
+    return { ...decision, evidence };
+  });
 }
 
 function forgettable(state: State, task: TaskRecord): boolean {

@@ -6,6 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { egressEnv } from '../activities/egress/env.js';
 import { INTERNET, internet, listen, SECRET } from './support/egress.js';
@@ -32,12 +33,26 @@ beforeEach(async () => {
   await new Promise((done) => probe.close(done));
 });
 
-function launch(socket: string, ...command: string[]): { child: ChildProcess; end: Promise<End> } {
+/** `inside` is what the forwarder runs in. */
+function launch(
+  inside: string[],
+  socket: string,
+  ...command: string[]
+): { child: ChildProcess; end: Promise<End> } {
   const home = join(net.dir, 'home');
   mkdirSync(home, { recursive: true });
   const ca = join(net.dir, 'ca.pem');
   writeFileSync(ca, net.certificates.ca);
-  const child = spawn(process.execPath, [forwarder, socket, String(port), '--', ...command], {
+  const [program = '', ...args] = [
+    ...inside,
+    process.execPath,
+    forwarder,
+    socket,
+    String(port),
+    '--',
+    ...command,
+  ];
+  const child = spawn(program, args, {
     env: { PATH: process.env.PATH, HOME: home, ...egressEnv(port), CURL_CA_BUNDLE: ca, SSL_CERT_FILE: ca },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -52,7 +67,7 @@ function launch(socket: string, ...command: string[]): { child: ChildProcess; en
   return { child, end };
 }
 
-const run = (socket: string, ...command: string[]) => launch(socket, ...command).end;
+const run = (socket: string, ...command: string[]) => launch([], socket, ...command).end;
 const installed = (program: string): boolean => {
   try {
     execFileSync(program, ['--version'], { stdio: 'ignore' });
@@ -66,6 +81,7 @@ describe('the forwarder', () => {
   it('starts the command when it listens, passes its input and output on, and ends as it does', async () => {
     const socket = await net.start([`web.example.com:${net.port}`]);
     const { child, end } = launch(
+      [],
       socket,
       process.execPath,
       '-e',
@@ -84,7 +100,7 @@ describe('the forwarder', () => {
       ['SIGTERM', { code: null, signal: 'SIGTERM' }],
       ['SIGINT', { code: 3, signal: null }],
     ] as const) {
-      const { child, end } = launch(join(net.dir, 'none'), process.execPath, '-e', wait);
+      const { child, end } = launch([], join(net.dir, 'none'), process.execPath, '-e', wait);
       if (child.stdout) await once(child.stdout, 'data');
       child.kill(signal);
       expect(await end).toMatchObject(expected);
@@ -223,5 +239,72 @@ describe('other programs', () => {
       'evil.example.org (port 443) is not in network.allow',
     );
     expect(existsSync(socket)).toBe(true);
+  });
+});
+
+/** Whether this host gives an ordinary user a network namespace of its own, as a sandbox has. */
+const namespaces = (() => {
+  try {
+    execFileSync('unshare', ['-rn', 'ip', 'link', 'set', 'lo', 'up'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe.runIf(namespaces && installed('curl'))('in a network of its own', () => {
+  it('two agents use the same port at once; the proxy is their only way, each has its own list', async () => {
+    const sockets = [
+      await net.start([`web.example.com:${net.port}`]),
+      await net.start(['other.example.com']),
+    ];
+    port = 3128;
+    const script = `
+      curl -s -o /dev/null --noproxy '*' --max-time 2 http://127.0.0.1:${net.canaryPort}/ && echo canary
+      curl -s -o /dev/null --noproxy '*' --max-time 2 http://${INTERNET}:${net.port}/ && echo direct
+      node -e 'require("http").createServer((q, a) => a.end("mine")).listen(3000, () => console.log("listening"))' & server=$!
+      curl -s --retry 20 --retry-connrefused --retry-delay 1 http://localhost:3000/; echo
+      curl -s http://web.example.com:${net.port}/; kill $server`;
+    const ends = await Promise.all(
+      sockets.map(
+        (socket) =>
+          launch(
+            ['unshare', '-rn', 'sh', '-c', 'ip link set lo up; exec "$0" "$@"'],
+            socket,
+            'sh',
+            '-c',
+            script,
+          ).end,
+      ),
+    );
+    expect(ends.map(({ out }) => out)).toEqual([
+      'listening\nmine\nhello ',
+      `listening\nmine\nweb.example.com (port ${net.port}) is not in network.allow\n`,
+    ]);
+    expect(net.hits).toEqual([]);
+    expect(net.open.map((egress) => egress.refused().length)).toEqual([0, 1]);
+  });
+
+  it('a public address of the very host is out of reach, for it leads past its firewall', async () => {
+    const module = pathToFileURL(resolve('dist/activities/egress/proxy.js')).href;
+    const script = `
+      import { createServer, get } from 'node:http';
+      import { startEgress } from '${module}';
+      const service = createServer((_, answer) => answer.end('SERVICE OF THE HOST')).listen(8080, '0.0.0.0');
+      for (const alsoReachable of [[], ['8.8.4.0/24']]) {
+        const egress = await startEgress({ socket: '${join(net.dir, 'own.sock')}', secrets: () => undefined, alsoReachable,
+          network: { allow: ['a.example.com:8080'], keys: [] }, resolve: async () => ['8.8.4.4'], log: () => undefined });
+        await new Promise((done) => get({ socketPath: '${join(net.dir, 'own.sock')}', path: 'http://a.example.com:8080/' },
+          (answer) => answer.on('data', (data) => process.stdout.write(data)).on('end', done)));
+        await egress.close();
+      }
+      service.close();`;
+    const file = join(net.dir, 'own.mjs');
+    writeFileSync(file, script);
+    const setUp = 'ip link set lo up; ip addr add 8.8.4.4/32 dev lo';
+    const command = ['-rn', 'sh', '-c', `${setUp}; exec "$0" "$1"`, process.execPath, file];
+    expect(execFileSync('unshare', command).toString()).toBe(
+      'a.example.com leads to 8.8.4.4, which is an address of the very host the agent runs on: not reachable under network.allow\nSERVICE OF THE HOST',
+    );
   });
 });

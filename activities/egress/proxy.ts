@@ -3,7 +3,6 @@
 // (connections.ts). A host of `network.keys` gets its plain requests as https with the key put in here.
 // Not seen: what is said inside a tunnel. An allowed host that fronts for others (a CDN) leads to those as well.
 
-import { setMaxListeners } from 'node:events';
 import { chmod, chown } from 'node:fs/promises';
 import {
   createServer,
@@ -106,14 +105,12 @@ class AgentProxy implements Egress {
   private readonly server: Server;
   /** Both sides of everything that is open. */
   private readonly sockets = new Set<Duplex>();
-  private readonly closing = new AbortController();
   private readonly running = new Set<Promise<void>>();
   private exchanges = 0;
+  private closing = false;
 
   constructor(private readonly options: EgressOptions) {
     this.limits = { ...LIMITS, ...options.limits };
-    // One for each exchange.
-    setMaxListeners(0, this.closing.signal);
     this.resolve = options.resolve ?? dnsResolver();
     this.reachable = (options.alsoReachable ?? []).map((text) => {
       const range = parseRange(text);
@@ -162,7 +159,7 @@ class AgentProxy implements Egress {
   }
 
   async close(): Promise<void> {
-    this.closing.abort();
+    this.closing = true;
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     const gone = [...this.sockets].map(
       (socket) => socket.closed || new Promise((resolve) => socket.once('close', resolve)),
@@ -187,7 +184,8 @@ class AgentProxy implements Egress {
     socket.setMaxListeners(0);
     socket.once('close', () => this.sockets.delete(socket));
     socket.on('error', () => socket.destroy());
-    if (this.closing.signal.aborted) socket.destroy();
+    // Made while the others were ended.
+    if (this.closing) socket.destroy();
     return socket;
   }
 
@@ -304,14 +302,12 @@ class AgentProxy implements Egress {
     const gone = new AbortController();
     const abort = () => gone.abort();
     agent.once('close', abort);
-    this.closing.signal.addEventListener('abort', abort, { once: true });
-    if (this.closing.signal.aborted || agent.destroyed) abort();
+    if (agent.destroyed) abort();
     try {
       await run(gone.signal);
     } finally {
       this.exchanges -= 1;
       agent.off('close', abort);
-      this.closing.signal.removeEventListener('abort', abort);
     }
   }
 

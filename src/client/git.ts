@@ -64,6 +64,26 @@ export async function gitText(dir: string, args: readonly string[], opts: GitOpt
   return (await git(dir, args, opts)).toString('utf8').replace(/\n$/, '');
 }
 
+/** Runs git and hands on what it writes, chunk by chunk; the next one is read once `take` is done with the last. */
+export async function gitChunks(
+  dir: string,
+  args: readonly string[],
+  input: Buffer | string,
+  take: (chunk: Buffer) => Promise<void>,
+): Promise<void> {
+  const child = start(dir, args);
+  const ended = ending(child, args);
+  child.stdin.end(input);
+  try {
+    for await (const chunk of child.stdout) await take(chunk as Buffer);
+  } catch (error) {
+    child.kill('SIGKILL');
+    await ended.catch(() => undefined);
+    throw error;
+  }
+  await ended;
+}
+
 /** Runs `from | to`. A failure of `from` is told before the failure of `to` that it caused. */
 export async function gitPipe(from: GitCommand, to: GitCommand): Promise<void> {
   const source = start(from.dir, from.args);

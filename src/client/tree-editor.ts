@@ -115,7 +115,8 @@ export class TreeEditor {
 
 const show = (path: readonly string[]): string => Buffer.from(path.join('/'), 'latin1').toString('utf8');
 
-function parseTree(data: Buffer, idLength: number): Map<string, Entry> {
+/** The entries of a tree by raw name, from the tree's bytes; `idLength` is that of the repository's ids, in bytes. */
+export function parseTree(data: Buffer, idLength: number): Map<string, Entry> {
   const entries = new Map<string, Entry>();
   for (let at = 0; at < data.length; ) {
     const space = data.indexOf(0x20, at);

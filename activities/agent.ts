@@ -153,7 +153,7 @@ async function attempt(
   let station: Workstation;
   let granted: Granted;
   try {
-    granted = await grantSecrets(host.config, agent);
+    granted = await grantSecrets(host.config, agent, { signal: stop });
     mirror = mirrorOf(host, repository);
     const base = await mirror.refresh();
     const { checkout } = agent;
@@ -169,6 +169,7 @@ async function attempt(
     if (earlier) station.earlier = earlier.commit;
   } catch (error) {
     await removeWorkstation(dir);
+    if (stop.aborted) return stopped(lapsed());
     return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
   }
   const { base } = station;

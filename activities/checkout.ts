@@ -87,10 +87,12 @@ export async function runInFolder(
   const { host, role, commit, task } = context;
   const { passEnv = [], secrets = [] } = host.config.roles[role] ?? {};
   const shown = Array.isArray(command) ? command.join(' ') : command;
-  const granted = await grantSecrets(host.config, { passEnv, secrets }).catch((error: unknown) => {
-    if (error instanceof NoSecret) return error;
-    throw error;
-  });
+  const granted = await grantSecrets(host.config, { passEnv, secrets }, { signal: context.signal }).catch(
+    (error: unknown) => {
+      if (error instanceof NoSecret) return error;
+      throw error;
+    },
+  );
   if (granted instanceof NoSecret) return `${what} \`${shown}\`: ${granted.message}`;
   const logFile = join(folder, 'output.log');
   const output = outputFile(logFile, granted.redactor);

@@ -18,6 +18,13 @@ export class NoSecret extends Error {}
 const MOST_BYTES = 64 * 1024;
 const TIMEOUT_MS = 30_000;
 
+export interface Reading {
+  /** Milliseconds for each command; 30 s when left out. */
+  timeout?: number;
+  /** Aborting ends the commands: their secrets cannot be had then. */
+  signal?: AbortSignal;
+}
+
 export interface Granted {
   /** Variables for the process. */
   env: Record<string, string>;
@@ -32,7 +39,7 @@ type Owner = { secrets: readonly SecretUse[]; passEnv: readonly string[] };
 export async function grantSecrets(
   config: Pick<Config, 'secrets'>,
   { secrets: uses, passEnv }: Owner,
-  options: { timeout?: number } = {},
+  options: Reading = {},
 ): Promise<Granted> {
   const values = await readSecrets(
     config,
@@ -71,18 +78,18 @@ export async function writeSecretFiles(
   return env;
 }
 
-/** The values by name. `timeout`: milliseconds for each command, 30 s when left out. Throws NoSecret. */
+/** The values by name. Throws NoSecret. */
 export async function readSecrets(
   config: Pick<Config, 'secrets'>,
   names: Iterable<string>,
-  { timeout = TIMEOUT_MS }: { timeout?: number } = {},
+  reading: Reading = {},
 ): Promise<Map<string, string>> {
   return new Map(
     await Promise.all(
       [...new Set(names)].map(async (name): Promise<[string, string]> => {
         const secret = config.secrets[name];
         if (!secret) throw new NoSecret(`the configuration in force has no secret "${name}"`);
-        return [name, checked(name, secret, await read(name, secret, timeout))];
+        return [name, checked(name, secret, await read(name, secret, reading))];
       }),
     ),
   );
@@ -100,7 +107,7 @@ const sourceOf = ({ env, file, command }: Secret): string =>
 const refuse = (name: string, secret: Secret, what: string): NoSecret =>
   new NoSecret(`the secret "${name}" cannot be had: ${sourceOf(secret)} ${what}`);
 
-async function read(name: string, secret: Secret, timeout: number): Promise<Buffer> {
+async function read(name: string, secret: Secret, reading: Reading): Promise<Buffer> {
   if (secret.env !== undefined) {
     const value = process.env[secret.env];
     if (value === undefined) throw refuse(name, secret, "is not set in the worker's environment");
@@ -112,7 +119,7 @@ async function read(name: string, secret: Secret, timeout: number): Promise<Buff
     });
     return withoutNewline(content);
   }
-  return withoutNewline(await printed(name, secret, timeout));
+  return withoutNewline(await printed(name, secret, reading));
 }
 
 /** At most one byte more than a secret may have. */
@@ -126,7 +133,11 @@ async function startOf(file: string): Promise<Buffer> {
   }
 }
 
-async function printed(name: string, secret: Secret, timeout: number): Promise<Buffer> {
+async function printed(
+  name: string,
+  secret: Secret,
+  { timeout = TIMEOUT_MS, signal }: Reading,
+): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   const stop = new AbortController();
@@ -146,7 +157,7 @@ async function printed(name: string, secret: Secret, timeout: number): Promise<B
     marker: `secret-${randomUUID()}`,
     output,
     errors: new Writable({ write: (_chunk, _encoding, done) => done() }),
-    signal: AbortSignal.any([stop.signal, limit]),
+    signal: AbortSignal.any([stop.signal, limit, ...(signal ? [signal] : [])]),
     graceMs: 0,
   });
   if (size > MOST_BYTES) throw refuse(name, secret, `printed more than ${MOST_BYTES} bytes`);

@@ -115,7 +115,7 @@ describe('the forwarder', () => {
     expect(taken).toMatchObject({ code: 125, out: '' });
     expect(taken.err).toContain(`127.0.0.1:${port} is in use inside the sandbox`);
     await new Promise((done) => other.close(done));
-    expect(await run('none', 'no-such-program')).toMatchObject({ code: 127 });
+    expect(await run('none', '/no/such/program')).toMatchObject({ code: 127 });
     expect(await run('none', net.dir)).toMatchObject({ code: 126 });
     expect(await run('')).toMatchObject({ code: 125 });
   });

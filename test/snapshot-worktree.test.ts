@@ -330,17 +330,17 @@ describe('the snapshot of a working tree', () => {
 
 /** Swaps folders and files of the tree for links to the outside and back, as fast as it can, until it is ended. */
 const SWAPPER = `
-import os, sys
-source, outside = sys.argv[1], sys.argv[2]
-print('ready', flush=True)
-while True:
-    for i in range(8):
-        for kind, target in (('d', outside), ('f', outside + '/canary')):
-            name = f'{source}/{kind}{i}'
-            os.rename(name, name + '.away')
-            os.symlink(target, name)
-            os.unlink(name)
-            os.rename(name + '.away', name)
+const { renameSync, symlinkSync, unlinkSync } = require('node:fs');
+const [source, outside] = process.argv.slice(1);
+console.log('ready');
+for (let i = 0; ; i = (i + 1) % 8)
+  for (const [kind, target] of [['d', outside], ['f', outside + '/canary']]) {
+    const name = source + '/' + kind + i;
+    renameSync(name, name + '.away');
+    symlinkSync(target, name);
+    unlinkSync(name);
+    renameSync(name + '.away', name);
+  }
 `;
 
 /** What a copier does that goes by paths: looks at each, then opens it. Gives all that it read. */
@@ -370,8 +370,9 @@ describe('a working tree whose folders and files are swapped for links all the t
       writeFileSync(join(source, `d${i}`, 'inner'), 'own');
       writeFileSync(join(source, `f${i}`), 'own');
     }
-    const python = execFileSync('sh', ['-c', 'command -v python3']).toString().trim();
-    const swapper = spawn(python, ['-c', SWAPPER, source, outside], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const swapper = spawn(process.execPath, ['-e', SWAPPER, source, outside], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     try {
       await new Promise((resolve) => swapper.stdout.once('data', resolve));
       let leaks = 0;

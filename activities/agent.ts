@@ -18,22 +18,18 @@ import type { Leases } from './leases.js';
 import { LogBudget } from './log-budget.js';
 import type { Mirror } from './mirror.js';
 import type { Outbox } from './outbox.js';
-import { outputFile, startOf } from './output.js';
+import { outputFile } from './output.js';
 import { OutputWatch } from './output-watch.js';
-import { allowedEnv, identityOf, type ProcessEnd, runProcess, StillAlive } from './processes.js';
+import { allowedEnv, type ProcessEnd, type ProcessIdentity, StillAlive } from './processes.js';
 import { serveRequests } from './requests.js';
-import { type Granted, grantSecrets, writeSecretFiles } from './secrets.js';
+import { type Granted, grantSecrets } from './secrets.js';
 import { changesBetween, pathText } from './trees.js';
-import {
-  commitLeftovers,
-  headOf,
-  keepCommits,
-  makeWorkstation,
-  removeWorkstation,
-  type Workstation,
-  workstationDir,
-  writeRecord,
-} from './workstation.js';
+import { DiskWatch } from './workstation/disk-watch.js';
+import { bytesOf } from './workstation/guarded.js';
+import { commitLeftovers, headOf } from './workstation/leftovers.js';
+import { keepCommits, makeWorkstation } from './workstation/make.js';
+import { removeWorkstation, workstationDir, writeRecord } from './workstation/record.js';
+import type { StationEnd, Workstation } from './workstation/station.js';
 
 export interface AgentInput {
   /** Full name: plan/task. */
@@ -146,64 +142,71 @@ async function attempt(
     repository,
     fence: input.fence,
     checkout: agent.checkout,
+    ...(agent.isolation === 'none' ? { plain: true as const } : {}),
     worker: host.self,
   };
   await writeRecord(dir, note);
   let mirror: Mirror;
   let station: Workstation;
   let granted: Granted;
+  let base: string;
+  let earlier: { start?: string; commit: string } | undefined;
   try {
     granted = await grantSecrets(host.config, agent, { signal: stop });
     mirror = mirrorOf(host, repository);
-    const base = await mirror.refresh();
-    const { checkout } = agent;
-    const earlier = input.from && (await broughtForward(mirror, input, input.from, base));
-    const start = earlier?.start ?? base;
-    station = await makeWorkstation(dir, mirror, {
+    base = await mirror.refresh();
+    earlier = input.from && (await broughtForward(mirror, input, input.from, base));
+    station = await makeWorkstation(host, dir, {
+      task: input.task,
+      mirror,
       base,
-      start,
-      checkout,
+      start: earlier?.start ?? base,
+      kind,
       prompt: input.prompt,
-      agent: kind,
+      readOnly: input.role === undefined,
     });
-    if (earlier) station.earlier = earlier.commit;
   } catch (error) {
     await removeWorkstation(dir);
     if (stop.aborted) return stopped(lapsed());
     return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
   }
-  const { base } = station;
+  record.isolation = station.isolation;
   await writeRecord(dir, { ...note, base });
   const timeout = input.timeout ?? agent.timeout;
   const limit = AbortSignal.timeout(timeout);
   const watch = new OutputWatch(agent);
+  const disk = new DiskWatch(dir, agent.disk);
+  if (station.isolation.kind === 'sandbox') disk.start();
+  const started = { base, ...(earlier ? { earlier: earlier.commit } : {}) };
   const end = await runInStation(
     host,
-    input,
+    { ...input, ...started },
     agent,
     station,
-    granted,
-    watch,
-    AbortSignal.any([stop, limit, watch.signal]),
-    (pid) => writeRecord(dir, { ...note, base, leader: identityOf(pid) }),
-  );
+    { granted, watch },
+    AbortSignal.any([stop, limit, watch.signal, disk.signal]),
+    (processes) => writeRecord(dir, { ...note, base, processes }),
+  ).finally(() => disk.stop());
+  if (end.refused) record.refused = end.refused;
+  if (end.outOfMemory) record.outOfMemory = end.outOfMemory;
   if (end.exitCode !== undefined) record.exitCode = end.exitCode;
   if (end.signal !== undefined) record.signal = end.signal;
   const { redactor } = granted;
   const log = logFile(host.home, input.task, input.attempt, input.fence);
   record.tail = redactor.text(await tailOf(log, TAIL_BYTES));
-  const report = await startOf(station.reportFile, 16 * REPORT_BYTES).catch(() => '');
-  if (report) record.report = redactor.text(report).slice(0, REPORT_BYTES);
+  const report = await bytesOf(join(station.resultDir, 'report.md'), 16 * REPORT_BYTES);
+  if (report) record.report = redactor.text(report.toString('utf8')).slice(0, REPORT_BYTES);
 
-  const work = await collect(mirror, station, input, agent, record);
+  const work = await collect(mirror, station, input, agent, record, base);
   if (record.changes) record.changes = record.changes.map(redactor.text);
   await removeWorkstation(dir);
-  const kept = work && { base: station.base, ...work };
+  const kept = work && { base, ...work };
   const leaves = kept ? { kept } : {};
   if (Context.current().cancellationSignal.aborted || lapsed()) return { ...stopped(lapsed()), ...leaves };
   if (limit.aborted)
     return { ...failed('AGENT_TIMED_OUT', `it took longer than ${formatDuration(timeout)}`), ...leaves };
-  if (watch.broken) return { ...failed(watch.broken.code, watch.broken.text), ...leaves };
+  const broken = watch.broken ?? disk.broken;
+  if (broken) return { ...failed(broken.code, broken.text), ...leaves };
   if (end.exitCode !== 0) return { ...failed('AGENT_FAILED', describe(end, record.tail)), ...leaves };
   if (!input.role) return { kind: 'done', dead: true };
   if (!kept) return failed('NO_COMMITS', record.tail.trim().slice(-500));
@@ -258,24 +261,24 @@ function describe(end: ProcessEnd, tail: string): string {
 
 async function runInStation(
   host: Host,
-  input: AgentInput,
+  input: AgentInput & { base: string; earlier?: string },
   agent: AgentKind,
   station: Workstation,
-  granted: Granted,
-  watch: OutputWatch,
+  { granted, watch }: { granted: Granted; watch: OutputWatch },
   signal: AbortSignal,
-  onStart: (pid: number) => Promise<void>,
-): Promise<ProcessEnd> {
+  onStart: (processes: ProcessIdentity[]) => Promise<void>,
+): Promise<StationEnd> {
   if (signal.aborted) return { signal: 'SIGTERM' };
   const log = logFile(host.home, input.task, input.attempt, input.fence);
   await mkdir(dirname(log), { recursive: true });
   const output = outputFile(log, granted.redactor, { watch });
+  const { paths } = station;
   const more = {
     ...input.env,
     ...granted.env,
-    ...(await writeSecretFiles(join(station.dir, 'secrets'), granted.files)),
-    HOME: station.home,
-    TMPDIR: station.tmp,
+    ...(await station.keepSecrets(granted.files)),
+    HOME: paths.home,
+    TMPDIR: paths.tmp,
     GIT_TERMINAL_PROMPT: '0',
     SIGNALBOX_TASK: input.task,
     SIGNALBOX_ATTEMPT: String(input.attempt),
@@ -283,28 +286,30 @@ async function runInStation(
     SIGNALBOX_ROLE: input.role ?? '',
     SIGNALBOX_WRITES: input.writes.join('\n').slice(0, 32_000),
     SIGNALBOX_USES: (input.uses ?? []).map(useText).join('\n'),
-    SIGNALBOX_BASE: station.base,
-    SIGNALBOX_EARLIER: station.earlier ?? '',
-    SIGNALBOX_REQUESTS: station.requests,
-    PATH: `${join(host.home, 'bin')}:${process.env.PATH ?? ''}`,
-    SIGNALBOX_PROMPT_FILE: station.promptFile,
-    SIGNALBOX_REPORT_FILE: station.reportFile,
+    SIGNALBOX_BASE: input.base,
+    SIGNALBOX_EARLIER: input.earlier ?? '',
+    SIGNALBOX_REQUESTS: paths.requests,
+    SIGNALBOX_ANSWERS: paths.answers,
+    SIGNALBOX_RESULT: paths.result,
+    PATH: paths.path,
+    SIGNALBOX_PROMPT_FILE: paths.prompt,
+    SIGNALBOX_REPORT_FILE: paths.report,
     // The kernel takes at most 128 KiB per variable; the file always has all of it.
     ...(Buffer.byteLength(input.prompt) < 100_000 ? { SIGNALBOX_PROMPT: input.prompt } : {}),
   };
   const recorded: Promise<void>[] = [];
-  const desk = serveRequests(host, station.requests, { task: input.task, fence: input.fence });
+  const desk = serveRequests(host, station.desk, { task: input.task, fence: input.fence });
   try {
-    return await runProcess({
+    return await station.run({
       command: agent.command,
-      cwd: station.clone,
       env: allowedEnv(agent.passEnv, more),
-      marker: station.dir,
       output: output.stream,
       errors: output.errors,
+      keys: granted.keys,
+      log: host.log,
       signal,
       graceMs: Math.min(MOST_GRACE_MS, input.lease * ENDING),
-      onStart: (pid) => recorded.push(onStart(pid)),
+      onStart: (processes) => recorded.push(onStart(processes)),
     });
   } finally {
     await desk.close();
@@ -320,12 +325,16 @@ async function collect(
   input: AgentInput,
   agent: AgentKind,
   record: AttemptRecord,
+  base: string,
 ): Promise<{ commit: string; ref: string } | undefined> {
-  if (agent.checkout && (await commitLeftovers(station, input.task))) record.committedForAgent = true;
-  const commit = await headOf(station.clone);
-  if (commit === station.base) return undefined;
-  const ref = await keepCommits(mirror, station.clone, commit, input.task, input.fence);
-  const changes = await changesBetween(mirror, station.base, commit);
+  // Mounted read-only: nothing can have changed.
+  if (!input.role && station.isolation.kind === 'sandbox') return undefined;
+  if (agent.checkout && (await commitLeftovers(station, station.untouched, input.task)))
+    record.committedForAgent = true;
+  const commit = await headOf(station);
+  if (commit === base) return undefined;
+  const ref = await keepCommits(mirror, station, commit, input.task, input.fence);
+  const changes = await changesBetween(mirror, base, commit);
   record.changes = changes
     .slice(0, MOST_CHANGES)
     .map(({ path, oldMode, newMode }) => `${letter(oldMode, newMode)} ${pathText(path)}`);

@@ -4,6 +4,7 @@ import type { Client } from '@temporalio/client';
 import type { Config } from '../src/domain/config.js';
 import type { Mirror } from './mirror.js';
 import type { ProcessIdentity } from './processes.js';
+import type { Sandboxes } from './workstation/sandboxed.js';
 
 export interface Host {
   config: Config;
@@ -11,6 +12,8 @@ export interface Host {
   home: string;
   mirrors: ReadonlyMap<string, Mirror>;
   client: Client;
+  /** What makes workstations, or why there can be none that are sandboxes. */
+  sandboxes: Sandboxes | { missing: string };
   /** The worker process. */
   self: ProcessIdentity;
   log: (line: string) => void;

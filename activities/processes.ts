@@ -148,6 +148,20 @@ function pids(): number[] {
   }
 }
 
+/** All processes below one, however deep. Linux only. */
+export function childrenOf(pid: number): number[] {
+  const below = new Map<number, number[]>();
+  for (const child of pids()) {
+    const parent = Number(statOf(child)?.[1]);
+    const siblings = below.get(parent);
+    if (siblings) siblings.push(child);
+    else below.set(parent, [child]);
+  }
+  const found = below.get(pid) ?? [];
+  for (const child of found) found.push(...(below.get(child) ?? []));
+  return found;
+}
+
 /** Fields of /proc/PID/stat from the third on: state, parent, group, …; undefined when there is no such process. */
 function statOf(pid: number): string[] | undefined {
   try {

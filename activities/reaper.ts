@@ -12,14 +12,10 @@ import { type Host, mirrorOf } from './host.js';
 import { SCRATCH } from './mirror.js';
 import { register, workerIdentity } from './presence.js';
 import { endTree, groupIsOurs, isAlive, markedProcesses, type ProcessIdentity } from './processes.js';
-import {
-  commitLeftovers,
-  findRecords,
-  headOf,
-  keepCommits,
-  removeWorkstation,
-  type WorkstationRecord,
-} from './workstation.js';
+import { endSandbox } from './sandbox/run.js';
+import { commitLeftovers, headOf } from './workstation/leftovers.js';
+import { keepCommits, openWorkstation } from './workstation/make.js';
+import { findRecords, removeWorkstation, type WorkstationRecord } from './workstation/record.js';
 
 export const WORKER_DIED = 'WorkerDied';
 
@@ -30,7 +26,10 @@ export async function reap(host: Host): Promise<{ stations: number; dead: Proces
   if (alone) await clearLocks(host);
   for (const { dir, record } of await findRecords(host.home)) {
     if (isAlive(record.worker)) continue;
-    await endTree(record.leader && groupIsOurs(record.leader) ? record.leader.pid : undefined, dir, 0);
+    const { processes = [], plain } = record;
+    const [leader] = processes;
+    if (!plain) await endSandbox(processes, 0);
+    await endTree(plain && leader && groupIsOurs(leader) ? leader.pid : undefined, dir, 0);
     await keepWork(host, dir, record);
     stations += 1;
   }
@@ -119,13 +118,13 @@ async function endStrays(host: Host): Promise<void> {
 }
 
 async function keepWork(host: Host, dir: string, record: WorkstationRecord): Promise<void> {
-  const clone = join(dir, 'clone');
   if (record.base === undefined) return await removeWorkstation(dir);
   try {
     const mirror = mirrorOf(host, record.repository);
     await mirror.open();
     // What looked changed from the start is not known any more; a dead attempt never lands, so nothing is lost by keeping it.
-    if (record.checkout) await commitLeftovers({ clone, untouched: new Map() }, record.task);
+    const clone = openWorkstation(host, dir, record, mirror);
+    if (record.checkout) await commitLeftovers(clone, new Map(), record.task);
     const commit = await headOf(clone);
     if (commit !== record.base) await keepCommits(mirror, clone, commit, record.task, record.fence);
     await removeWorkstation(dir);

@@ -1,9 +1,9 @@
 // How an agent, which has no credentials for the server, changes its task's claims: it leaves a file in a folder of its
-// workstation, and its worker, which knows whose folder that is, asks the task's workflow and leaves the answer beside
-// it. `NAME.request.json` is {"do": "extend" | "release", "paths": [...], "wait": true}; `NAME.answer.json` is the
+// workstation, and its worker, which knows whose folder that is, asks the task's workflow and leaves the answer in a
+// folder that the agent cannot write. `NAME.request.json` is {"do": "extend" | "release", "paths": [...], "wait": true}; `NAME.answer.json` is the
 // newest ClaimAnswer. Whoever removes the request goes without.
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Fence, fenceText } from '../src/domain/fence.js';
@@ -11,6 +11,7 @@ import { QUERY, SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
 import type { ClaimAnswer, ClaimRequest } from '../src/domain/own-claims.js';
 import type { Host } from './host.js';
 import { writeWhole } from './presence.js';
+import { bytesOf } from './workstation/guarded.js';
 
 /** How often the folder is looked at, and an answer is asked for at first; then ever more rarely. */
 const LOOK_MS = 200;
@@ -38,10 +39,10 @@ const isFinal = ({ answer }: ClaimAnswer): boolean => answer !== 'asked' && answ
 /** Serves the folder until it is closed. */
 export function serveRequests(
   host: Pick<Host, 'client' | 'config' | 'log'>,
-  dir: string,
+  folders: { requests: string; answers: string },
   whose: { task: string; fence: Fence },
 ): { close(): Promise<void> } {
-  const desk = new Desk(host, dir, whose);
+  const desk = new Desk(host, folders, whose);
   return { close: () => desk.close() };
 }
 
@@ -54,7 +55,7 @@ class Desk {
 
   constructor(
     private readonly host: Pick<Host, 'client' | 'config' | 'log'>,
-    private readonly dir: string,
+    private readonly folders: { requests: string; answers: string },
     private readonly whose: { task: string; fence: Fence },
   ) {
     this.schedule();
@@ -76,7 +77,7 @@ class Desk {
   }
 
   private async look(): Promise<void> {
-    const found = await readdir(this.dir).catch(() => []);
+    const found = await readdir(this.folders.requests).catch(() => []);
     const names = new Set(
       found.filter((name) => name.endsWith(REQUEST)).map((name) => name.slice(0, -REQUEST.length)),
     );
@@ -123,8 +124,11 @@ class Desk {
 
   /** Gives what is wrong with the request; undefined when it was sent. */
   private async send(name: string): Promise<string | undefined> {
-    const text = await readFile(join(this.dir, name + REQUEST), 'utf8');
-    const parsed = text.length > MOST_REQUEST_BYTES ? undefined : Request.safeParse(jsonOf(text));
+    const bytes = await bytesOf(join(this.folders.requests, name + REQUEST), MOST_REQUEST_BYTES + 1);
+    const parsed =
+      bytes && bytes.length <= MOST_REQUEST_BYTES
+        ? Request.safeParse(jsonOf(bytes.toString('utf8')))
+        : undefined;
     if (!parsed?.success)
       return 'not a request: expected {"do": "extend" or "release", "paths": ["…"], "wait": true or false}';
     const { do: what, paths, wait } = parsed.data;
@@ -141,7 +145,7 @@ class Desk {
 
   private async write(name: string, open: Open, answer: ClaimAnswer): Promise<void> {
     const text = JSON.stringify(answer);
-    if (text !== open.written) await writeWhole(join(this.dir, name + ANSWER), text);
+    if (text !== open.written) await writeWhole(join(this.folders.answers, name + ANSWER), text);
     open.written = text;
     if (!isFinal(answer)) return;
     this.open.delete(name);

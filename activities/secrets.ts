@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import type { Config } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
+import type { Network } from '../src/domain/egress.js';
 import { type Secret, type SecretUse, variableOf } from '../src/domain/secrets.js';
 import { runProcess } from './processes.js';
 import { type Redactor, redactor } from './redactor.js';
@@ -30,22 +31,22 @@ export interface Granted {
   env: Record<string, string>;
   /** Contents by file name, for writeSecretFiles. */
   files: { name: string; variable: string; value: string }[];
+  /** What only the agent's proxy needs, by the secret's name: the process never has it. */
+  keys: Map<string, string>;
   redactor: Redactor;
 }
 
-type Owner = { secrets: readonly SecretUse[]; passEnv: readonly string[] };
+type Owner = { secrets: readonly SecretUse[]; passEnv: readonly string[]; network?: Network };
 
 /** What an agent kind, or a role's commands, get. The redactor knows its secrets, and what stands in `passEnv`. Throws NoSecret. */
 export async function grantSecrets(
   config: Pick<Config, 'secrets'>,
-  { secrets: uses, passEnv }: Owner,
+  { secrets: uses, passEnv, network = 'none' }: Owner,
   options: Reading = {},
 ): Promise<Granted> {
-  const values = await readSecrets(
-    config,
-    uses.map(({ secret }) => secret),
-    options,
-  );
+  const ofProxy = typeof network === 'string' ? [] : network.keys.map(({ secret }) => secret);
+  const values = await readSecrets(config, [...uses.map(({ secret }) => secret), ...ofProxy], options);
+  const keys = new Map(ofProxy.map((name) => [name, values.get(name) ?? '']));
   const env: Record<string, string> = {};
   const files: Granted['files'] = [];
   for (const use of uses) {
@@ -54,7 +55,7 @@ export async function grantSecrets(
     else files.push({ name: use.file, variable: variableOf(use), value });
   }
   const passed = passEnv.flatMap((name) => process.env[name] ?? []);
-  return { env, files, redactor: redactor([...values.values(), ...passed]) };
+  return { env, files, keys, redactor: redactor([...values.values(), ...passed]) };
 }
 
 /**

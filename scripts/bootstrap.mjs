@@ -22,11 +22,13 @@ class Trouble extends Error {}
 
 const COMMANDS = {
   async demo(args) {
+    await bubblewrap(true);
     await build([]);
     const env = process.env.TEMPORAL_ADDRESS ? {} : { SIGNALBOX_TEMPORAL_BIN: await temporalBinary() };
     return await node([join('dist', 'src', 'cli', 'main.js'), 'demo', ...args], env);
   },
   async test(args) {
+    await bubblewrap(false);
     await build([]);
     const env = { SIGNALBOX_TEMPORAL_BIN: await temporalBinary() };
     return await node([join('node_modules', 'vitest', 'vitest.mjs'), 'run', ...args], env);
@@ -116,6 +118,32 @@ async function temporalBinary() {
     if (line.endsWith('…')) console.log([...quietly.splice(0), line].join('\n'));
     else quietly.push(line);
   }
+}
+
+/** Agents run in sandboxes made by it. Installed when that may be done without asking; `needed`: nothing goes on without. */
+async function bubblewrap(needed) {
+  const there = async (program) => (await run(program, ['--version'], { quiet: true })).code === 0;
+  if (process.platform !== 'linux' || (await there('bwrap'))) return;
+  const install = ['install', '-y', '--no-install-recommends', 'bubblewrap'];
+  if (process.getuid() === 0 && (await there('apt-get'))) {
+    console.log('Installing bubblewrap, in which agents run…');
+    const env = { DEBIAN_FRONTEND: 'noninteractive' };
+    const options = { quiet: true, env };
+    if ((await run('apt-get', install, options)).code !== 0) {
+      await run('apt-get', ['update'], options);
+      const { code, output } = await run('apt-get', install, options);
+      if (code !== 0) console.log(output.trimEnd());
+    }
+    if (await there('bwrap')) return;
+  }
+  const command = (await there('apt-get'))
+    ? 'sudo apt-get install -y bubblewrap'
+    : (await there('dnf'))
+      ? 'sudo dnf install -y bubblewrap'
+      : 'install bubblewrap with the package manager of this system';
+  if (needed)
+    throw new Trouble(`Agents run in sandboxes made by bubblewrap, which is not installed: ${command}`);
+  console.log(`bubblewrap is not installed, so tests of sandboxes are left out: ${command}`);
 }
 
 async function check(args) {

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } fro
 import { Outbox } from '../activities/outbox.js';
 import { type AcceptInput, type PacketInput, reportActivities } from '../activities/reports.js';
 import { Config } from '../src/domain/config.js';
+import { lifeOf } from '../src/domain/fence.js';
 import { SIGNAL, taskQueue, taskWorkflowId, WORKFLOW } from '../src/domain/ids.js';
 import type { Decision, Outcome, Standing } from '../src/domain/messages.js';
 import type { Packet } from '../src/domain/packet.js';
@@ -165,7 +166,7 @@ describe('the workflow of a task', () => {
   it('has a life that goes by its start', async () => {
     const { handle, standing, ending } = await running('born');
     const { startTime, runId } = await handle.describe();
-    expect(standing(2, LANDS).life).toBe(`${startTime.getTime()}.${runId}`);
+    expect(standing(2, LANDS).life).toBe(lifeOf({ startTime, runId }));
     await handle.terminate();
     ending.open();
   });

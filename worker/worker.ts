@@ -15,6 +15,7 @@ import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
 import { dataConverter } from '../src/client/payload.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
+import { sandboxesFor } from './isolation.js';
 import { serveQueues } from './queues.js';
 import type { HostSize } from './room.js';
 import { registerSearchAttributes } from './search-attributes.js';
@@ -54,7 +55,8 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   const client = new Client({ connection, namespace, dataConverter });
   await prepareHome(home);
   const mirrors = mirrorsOf(home, config.repositories);
-  const host: Host = { config, home, mirrors, client, self: identityOf(process.pid), log };
+  const sandboxes = sandboxesFor(config, home, log);
+  const host: Host = { config, home, mirrors, client, sandboxes, self: identityOf(process.pid), log };
   const { stations, dead } = await reap(host);
   // From here on every child carries it, git too; agents and commands of writers get a marker of their own.
   process.env[MARKER] = gitMarker(home);
@@ -85,6 +87,7 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     undertaker.stop();
     watchdog.stop();
     for (const mirror of mirrors.values()) await mirror.close();
+    if ('close' in sandboxes) sandboxes.close();
     await native.close().catch(() => undefined);
     await connection.close().catch(() => undefined);
   });

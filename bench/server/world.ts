@@ -189,6 +189,7 @@ export class NoopFleet {
       client: temporal,
       home: '',
       mirrors: new Map(),
+      sandboxes: { missing: 'nothing is run here' },
       self: { pid: process.pid, started: '' },
       log: () => undefined,
     };

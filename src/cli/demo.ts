@@ -2,6 +2,8 @@
 
 import { relative } from 'node:path';
 import { Command } from 'commander';
+import { whyNoSandbox } from '../../worker/isolation.js';
+import { Refused } from '../client/refused.js';
 import { EXIT } from './context.js';
 import { examine, gather } from './demo/checks.js';
 import { asJson, asText, type Ending, lookRound, webUi } from './demo/report.js';
@@ -31,6 +33,8 @@ export const demoCommand = (): Command =>
       '\nThe plan is in examples/demo, with a README. Everything it makes is in a temporary folder, which goes at the end.\n\nExamples:\n  signalbox demo\n  signalbox demo --keep',
     )
     .action(async (options: DemoOptions) => {
+      const problem = whyNoSandbox();
+      if (problem !== undefined) throw new Refused(`agents run in workstations: ${problem}`);
       const undo = new Undo();
       const interrupt = onInterrupt();
       try {

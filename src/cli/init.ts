@@ -126,6 +126,7 @@ agents:
     # secrets: [ANTHROPIC_API_KEY]
     # command: ["sh", "-c", "codex exec --sandbox workspace-write - < \\"$SIGNALBOX_PROMPT_FILE\\""]
     # secrets: [CODEX_API_KEY]
+    # network: {allow: [api.anthropic.com, registry.npmjs.org]}   # none when left out
     timeout: 2h
     # maxRunning: 4              # agents of this kind at once; the ceiling when left out
     # memory: 2GB                # what one takes of its host, for \`signalbox worker --memory 16GB\`

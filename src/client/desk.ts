@@ -24,6 +24,9 @@ export interface AskOptions {
 /** The folder of the agent's requests; undefined when this is no workstation. */
 export const deskDir = (): string | undefined => process.env.SIGNALBOX_REQUESTS || undefined;
 
+/** The folder of the answers, which the agent can only read. */
+const answersDir = (): string => process.env.SIGNALBOX_ANSWERS || '';
+
 /** Resolves with the answer that is the last one. */
 export async function askAtDesk(
   dir: string,
@@ -36,7 +39,7 @@ export async function askAtDesk(
   await rename(`${file}.tmp`, file);
   return await lastAnswer(
     async () => {
-      const text = await readFile(join(dir, `${name}.answer.json`), 'utf8').catch(() => undefined);
+      const text = await readFile(join(answersDir(), `${name}.answer.json`), 'utf8').catch(() => undefined);
       return text === undefined ? undefined : (JSON.parse(text) as ClaimAnswer);
     },
     () => rm(file, { force: true }),

@@ -29,7 +29,8 @@ export class GitError extends Error {
   }
 }
 
-const FIXED_ENVIRONMENT: Readonly<Record<string, string>> = {
+/** What every git of ours runs with, outside a sandbox and in one. */
+export const GIT_ENVIRONMENT: Readonly<Record<string, string>> = {
   GIT_NO_REPLACE_OBJECTS: '1',
   // Not /dev/null: git remarks on every grafts file that exists.
   GIT_GRAFT_FILE: '/dev/null/none',
@@ -178,7 +179,7 @@ function start(dir: string, args: readonly string[], env: Readonly<Record<string
 
 function environment(extra: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_'));
-  return { ...Object.fromEntries(inherited), ...FIXED_ENVIRONMENT, ...extra };
+  return { ...Object.fromEntries(inherited), ...GIT_ENVIRONMENT, ...extra };
 }
 
 function ending(child: ChildProcessWithoutNullStreams, args: readonly string[]): Promise<void> {

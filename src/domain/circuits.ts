@@ -19,6 +19,7 @@ const COUNTED: ReadonlySet<ReasonCode> = new Set([
   'AGENT_TIMED_OUT',
   'AGENT_SILENT',
   'OUTPUT_EXCEEDED',
+  'DISK_EXCEEDED',
   'WORKSTATION_FAILED',
 ]);
 const MOST_WHY = 300;

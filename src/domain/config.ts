@@ -1,6 +1,7 @@
 // signalbox.yaml: what a fleet is. One zod schema; the editor's JSON Schema and every error message come from it.
 
 import { z } from 'zod';
+import { keyProblems, Network, Reachable } from './egress.js';
 import { Command, Duration, Name, Size } from './fields.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
 import { Secrets, SecretUses, secretProblems, VariableName } from './secrets.js';
@@ -133,6 +134,9 @@ const Role = z.strictObject({
   secrets: SecretUses,
 });
 
+export const ISOLATION = ['sandbox', 'none'] as const;
+export type Isolation = (typeof ISOLATION)[number];
+
 const Agent = z.strictObject({
   command: Command.describe(
     'What runs the agent, in its clone. The prompt is in $SIGNALBOX_PROMPT and in the file $SIGNALBOX_PROMPT_FILE.',
@@ -159,6 +163,36 @@ const Agent = z.strictObject({
   memory: Size.optional().describe(
     'What one agent of this kind takes of its host; a worker with --memory runs no more than fit.',
   ),
+  isolation: z
+    .enum(ISOLATION)
+    .default('sandbox')
+    .describe(
+      'sandbox: its own file system, processes, network and HOME, see docs/workstations.md; where that cannot be had, nothing runs. none: it runs as the worker, with all that the worker can reach, and every packet says so.',
+    ),
+  network: Network.default('none'),
+  processes: z
+    .int()
+    .min(16)
+    .max(1_000_000)
+    .default(2_048)
+    .describe('How many processes and threads one agent may have at once.'),
+  disk: Size.prefault('10GB').describe(
+    'What one agent may write to its clone, HOME and result; more ends the attempt.',
+  ),
+  temporary: Size.prefault('1GB').describe('What /tmp holds, which is in memory.'),
+  sees: z
+    .array(
+      z
+        .string()
+        .regex(
+          /^\/(?!(?:proc|sys|dev|w|signalbox)(?:\/|$))./,
+          'an absolute path, and none of /proc, /sys, /dev, /w, /signalbox',
+        ),
+    )
+    .default([])
+    .describe(
+      "Further files and folders of the worker's host that the agent sees, read-only, at the same path.",
+    ),
   checkout: z
     .boolean()
     .default(true)
@@ -167,6 +201,7 @@ const Agent = z.strictObject({
 export type AgentKind = z.infer<typeof Agent>;
 
 const Workstations = z.strictObject({
+  reachable: Reachable.default([]),
   logs: Size.prefault('10GB').describe(
     "How much of its disk a host gives to the output of agents. Beyond it the oldest attempts' goes first, never that of a running one.",
   ),
@@ -230,6 +265,13 @@ export const Config = z
             ['repositories', name, 'claims', 'own', role],
             `no role is called "${role}"; there are: ${Object.keys(config.roles).join(', ')}`,
           );
+    for (const [name, { network, isolation }] of Object.entries(config.agents)) {
+      const place = ['agents', name, 'network'];
+      if (isolation === 'none' && network !== 'none')
+        complain(place, 'is for sandboxes: without isolation an agent has the network of its host');
+      for (const { path, message, params } of keyProblems(place, network, Object.keys(config.secrets)))
+        ctx.addIssue({ code: 'custom', path, message, ...(params ? { params } : {}) });
+    }
     const writerOf = new Map<string, string>();
     for (const [role, { resources, surface, deploy }] of Object.entries(config.roles)) {
       const repository = roleRepository({ resources });

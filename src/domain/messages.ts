@@ -65,6 +65,7 @@ export type FailureCode = Extract<
   | 'AGENT_TIMED_OUT'
   | 'AGENT_SILENT'
   | 'OUTPUT_EXCEEDED'
+  | 'DISK_EXCEEDED'
   | 'WORKSTATION_FAILED'
   | 'WORKER_LOST'
   | 'NO_COMMITS'

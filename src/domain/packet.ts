@@ -29,7 +29,24 @@ export interface AttemptRecord {
   /** A read-only task's changes: not landed. */
   discarded?: number;
   host?: string;
+  isolation?: IsolationRecord;
+  /** Processes of it that were ended because the memory limit was reached. */
+  outOfMemory?: number;
+  /** Connections that its network does not allow, and how often each was tried. */
+  refused?: { host: string; port: number; why: string; count: number }[];
 }
+
+/** How an attempt was kept apart from its host and from others. */
+export type IsolationRecord =
+  | { kind: 'none' }
+  | {
+      kind: 'sandbox';
+      /** The program and its version. */
+      by: string;
+      /** How memory and processes were limited. */
+      limits: string;
+      network: 'none' | 'allow' | 'host';
+    };
 
 export interface Packet {
   version: 1;
@@ -143,6 +160,7 @@ function printAttempt(attempt: AttemptRecord): string[] {
         : '';
   return [
     `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}`,
+    ...isolationLines(attempt),
     ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
     ...(attempt.discarded
       ? [`     ${attempt.discarded} changed paths of a read-only task were discarded`]
@@ -158,6 +176,18 @@ function printAttempt(attempt: AttemptRecord): string[] {
             .map((line) => `       ${line}`),
         ]
       : []),
+  ];
+}
+
+function isolationLines({ isolation, outOfMemory, refused = [] }: AttemptRecord): string[] {
+  if (isolation === undefined) return [];
+  if (isolation.kind === 'none')
+    return ['     NOT ISOLATED: it ran as the worker, with all that the worker can reach'];
+  const { by, limits, network } = isolation;
+  return [
+    `     in a sandbox (${by}), limits ${limits}, network ${network}`,
+    ...(outOfMemory ? [`     ${outOfMemory} processes were ended at the memory limit`] : []),
+    ...refused.map(({ host, port, why, count }) => `     refused ${count}x ${host}:${port}: ${why}`),
   ];
 }
 

@@ -130,6 +130,7 @@ const RETRY = {
   AGENT_FAILED: (e) => `the agent failed${because(e)}`,
   AGENT_TIMED_OUT: (e) => `the agent ran into its timeout${because(e)}`,
   AGENT_SILENT: (e) => `the agent printed nothing for too long${because(e)}`,
+  DISK_EXCEEDED: (e) => `the agent wrote more to its disk than it may${because(e)}`,
   OUTPUT_EXCEEDED: (e) => `the agent printed more than it may${because(e)}`,
   WORKSTATION_FAILED: (e) => `the workstation could not be made${because(e)}`,
   WORKER_LOST: (e) => `the worker that ran the agent was lost${because(e)}`,

@@ -24,9 +24,17 @@ export interface FleetOptions {
   role?: Record<string, unknown>;
   agents?: Record<string, unknown>;
   files?: Record<string, string>;
+  /** Of all its agents; none when left out. */
+  isolation?: 'sandbox' | 'none';
 }
 
 let count = 0;
+
+const SHELL_AGENT = { command: ['sh', '-c', 'exec sh "$SIGNALBOX_PROMPT_FILE"'] };
+
+/** Most tests look at their agents through files of the host, which a sandbox would not show. */
+const withIsolation = (agents: Record<string, object>, isolation: 'sandbox' | 'none') =>
+  Object.fromEntries(Object.entries(agents).map(([kind, agent]) => [kind, { isolation, ...agent }]));
 
 export class TestFleet {
   readonly dir = mkdtempSync(join(tmpdir(), 'signalbox-test-'));
@@ -45,14 +53,20 @@ export class TestFleet {
     return fleet;
   }
 
-  private async open({ config = {}, role = {}, agents = {}, files = {} }: FleetOptions): Promise<void> {
+  private async open({
+    config = {},
+    role = {},
+    agents = {},
+    files = {},
+    isolation = 'none',
+  }: FleetOptions): Promise<void> {
     this.git(['init', '-q', '--bare', '-b', 'main', this.origin]);
     this.push({ 'README.md': 'seed\n', ...files }, 'seed');
     const settings = {
       fleet: this.name,
       repositories: { app: { url: './origin.git' } },
       roles: { main: { resources: ['branch:app'], ...role } },
-      agents: { sh: { command: ['sh', '-c', 'exec sh "$SIGNALBOX_PROMPT_FILE"'] }, ...agents },
+      agents: withIsolation({ sh: SHELL_AGENT, ...agents }, isolation),
       lockDelay: '1s',
       retry: { attempts: 1, backoff: '200ms' },
       ...config,
@@ -118,9 +132,13 @@ export class TestFleet {
   }
 
   /** Resolves when the worker polls. */
-  async startWorker(args: string[] = [], server = this.address): Promise<ChildProcess> {
+  async startWorker(
+    args: string[] = [],
+    server = this.address,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<ChildProcess> {
     const worker = spawn(process.execPath, [MAIN, 'worker', '--config', this.configFile, ...args], {
-      env: { ...this.env, TEMPORAL_ADDRESS: server },
+      env: { ...this.env, TEMPORAL_ADDRESS: server, ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     this.workers.push(worker);

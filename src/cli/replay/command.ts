@@ -5,9 +5,12 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { whyNoSandbox } from '../../../worker/isolation.js';
 import { startTemporalServer } from '../../../worker/temporal-server.js';
 import { givenServer, type ServerAddress } from '../../client/connection.js';
+import { Refused } from '../../client/refused.js';
+import { ISOLATION, type Isolation } from '../../domain/config.js';
 import { formatDuration } from '../../domain/durations.js';
 import { BadInput, EXIT, print } from '../context.js';
 import { type History, readHistory } from './history.js';
@@ -18,6 +21,7 @@ interface ReplayOptions {
   range?: string;
   agents: string[];
   workMs: string;
+  isolation: Isolation;
   origin?: string;
   keep?: boolean;
   json?: boolean;
@@ -39,6 +43,11 @@ export const replayCommand = (): Command =>
       ['8'],
     )
     .option('--work-ms <m>', 'how long each agent pretends to think, in milliseconds', '0')
+    .addOption(
+      new Option('--isolation <kind>', 'of the agents')
+        .choices(ISOLATION)
+        .default('sandbox' satisfies Isolation),
+    )
     .option('--origin <dir>', 'keep the resulting bare repository there')
     .option('--keep', 'keep the temporary folder: logs, mirrors, configuration')
     .addHelpText(
@@ -50,6 +59,8 @@ export const replayCommand = (): Command =>
       const [workMs = 0] = numbersOf('--work-ms', [options.workMs], 0, 3_600_000);
       const select = selection(options);
       const source = resolve(repo);
+      const problem = options.isolation === 'sandbox' ? whyNoSandbox() : undefined;
+      if (problem !== undefined) throw new Refused(problem);
       if (!existsSync(source)) throw new BadInput(`there is no ${source}`);
       const history = await readHistory(source, select).catch((error: unknown) => {
         throw new BadInput(error instanceof Error ? error.message : String(error));
@@ -107,6 +118,7 @@ async function replay(job: {
           history,
           agents: count,
           workMs,
+          isolation: options.isolation,
           origin,
           dir: join(dir, `run-${i}`),
           server,

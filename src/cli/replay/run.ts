@@ -1,16 +1,18 @@
 // One run of a replay: an origin, a fleet made for it, a worker under supervision, the plan, and the comparison.
 
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { readFleet } from '../../client/config.js';
 import { connect, type ServerAddress } from '../../client/connection.js';
 import { FleetClient, type TaskSource } from '../../client/fleet-client.js';
+import { gitText } from '../../client/git.js';
 import { readLedger, readPackets } from '../../client/records.js';
 import { Refused } from '../../client/refused.js';
 import { audit } from '../../domain/audit.js';
-import { rulesOf } from '../../domain/config.js';
+import { type Isolation, rulesOf } from '../../domain/config.js';
 import type { Packet } from '../../domain/packet.js';
 import type { Overview } from '../../domain/views.js';
 import { superviseWorker } from '../supervise.js';
@@ -23,6 +25,7 @@ export interface ReplayJob {
   history: History;
   agents: number;
   workMs: number;
+  isolation: Isolation;
   /** Where the bare repository is made. */
   origin: string;
   /** A folder of its own for everything else. */
@@ -49,6 +52,10 @@ export interface ReplayResult {
   workers: number;
 }
 
+/** Every sandbox has the worker's own version of Signalbox, see activities/workstation/sandboxed.ts. */
+const INSIDE_NODE = '/signalbox/node';
+const INSIDE_AGENT = '/signalbox/dist/src/cli/replay/agent.js';
+
 const BRANCH = 'main';
 const ROLE = 'replay';
 const PLAN = 'replay';
@@ -59,7 +66,7 @@ export async function replayOnce(job: ReplayJob): Promise<ReplayResult> {
   await mkdir(dir, { recursive: true });
   await makeOrigin(source, history, origin, BRANCH);
   const config = join(dir, 'signalbox.yaml');
-  await writeFile(config, stringify(configFor(job)));
+  await writeFile(config, stringify(await configFor(job)));
   const fleet = await readFleet(config);
   const client = await connect(server);
   let workers = 1;
@@ -110,19 +117,33 @@ export async function replayOnce(job: ReplayJob): Promise<ReplayResult> {
   }
 }
 
-function configFor({ source, agents, workMs, origin }: ReplayJob): object {
-  const agent = fileURLToPath(new URL('./agent.js', import.meta.url));
+async function configFor({ source, agents, workMs, isolation, origin }: ReplayJob): Promise<object> {
+  const inside = isolation === 'sandbox';
+  const agent = inside ? INSIDE_AGENT : fileURLToPath(new URL('./agent.js', import.meta.url));
+  const command = [inside ? INSIDE_NODE : process.execPath, agent, source, String(workMs)];
+  const sees = inside ? await foldersOf(source) : [];
   return {
     fleet: `replay-${process.pid}-${Date.now().toString(36)}`,
     repositories: { real: { url: origin, branch: BRANCH } },
     roles: { [ROLE]: { resources: ['branch:real'] } },
-    agents: { replay: { command: [process.execPath, agent, source, String(workMs)], checkout: false } },
+    agents: { replay: { command, checkout: false, isolation, sees } },
     ceiling: agents,
     // A dead worker's agents are found when it starts again; what is not found rests for as long as this.
     lease: '1m',
     lockDelay: '1s',
     retry: { attempts: 3, backoff: '1s' },
   };
+}
+
+/** Where a repository keeps what it consists of: a working tree may have its repository elsewhere, and that its objects. */
+async function foldersOf(source: string): Promise<string[]> {
+  const common = await gitText(source, ['rev-parse', '--path-format=absolute', '--git-common-dir']);
+  const borrowed = await readFile(join(common, 'objects', 'info', 'alternates'), 'utf8').catch(() => '');
+  const objects = borrowed
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => resolve(common, 'objects', line));
+  return [...new Set([source, common, ...objects])].filter((path) => existsSync(path));
 }
 
 async function submit(signalbox: FleetClient, history: History): Promise<string[]> {

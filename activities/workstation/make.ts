@@ -1,0 +1,61 @@
+// Which workstation an attempt gets, by its kind of agent; and how its commits are kept.
+
+import { join } from 'node:path';
+import { type Fence, fenceText } from '../../src/domain/fence.js';
+import { attemptRef } from '../../src/domain/ids.js';
+import type { Host } from '../host.js';
+import type { Mirror } from '../mirror.js';
+import type { Clone } from './leftovers.js';
+import { makePlain, openPlain } from './plain.js';
+import { Sandboxes } from './sandboxed.js';
+import type { StationOptions, Workstation } from './station.js';
+
+export interface Wanted extends Pick<StationOptions, 'task' | 'mirror' | 'base' | 'start' | 'prompt'> {
+  kind: string;
+  readOnly: boolean;
+}
+
+/** Makes the workstation. Throws, and has started nothing, when this host offers no sandbox and the kind needs one. */
+export async function makeWorkstation(host: Host, dir: string, wanted: Wanted): Promise<Workstation> {
+  const { kind, readOnly } = wanted;
+  const agent = host.config.agents[kind];
+  if (!agent) throw new Error(`the fleet has no kind of agent "${kind}"`);
+  const options: StationOptions = { ...wanted, checkout: agent.checkout, agent: kind };
+  if (agent.isolation === 'none') return await makePlain(dir, join(host.home, 'bin'), options);
+  return await sandboxesOf(host).make(
+    dir,
+    { ...agent, readOnly, reachable: host.config.workstations.reachable },
+    options,
+  );
+}
+
+/** The clone in a workstation of a worker that is no more. */
+export const openWorkstation = (
+  host: Host,
+  dir: string,
+  { task, plain }: { task: string; plain?: true },
+  mirror: Mirror,
+): Clone & Pick<Workstation, 'bring'> => (plain ? openPlain(dir) : sandboxesOf(host).open(dir, task, mirror));
+
+function sandboxesOf({ sandboxes }: Pick<Host, 'sandboxes'>): Sandboxes {
+  if (sandboxes instanceof Sandboxes) return sandboxes;
+  throw new Error(`there is no sandbox for it: ${sandboxes.missing}`);
+}
+
+/** Brings a commit of the clone into the mirror and keeps it on the shared repository under the attempt's own ref. */
+export async function keepCommits(
+  mirror: Mirror,
+  clone: Pick<Workstation, 'bring'>,
+  commit: string,
+  task: string,
+  fence: Fence,
+): Promise<string> {
+  const ref = attemptRef(task, fenceText(fence));
+  await clone.bring(mirror, commit, ref);
+  for (let round = 1; ; round++) {
+    const problem = await mirror.push([`+${commit}:${ref}`]);
+    if (problem === undefined) return ref;
+    if (round === 5) throw new Error(`the attempt's commits cannot be pushed to ${ref}: ${problem}`);
+    await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** round));
+  }
+}

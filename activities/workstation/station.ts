@@ -1,0 +1,80 @@
+// A workstation: an attempt's own clone, HOME, temporary folder and processes. What the activities need of one, whether
+// it is a sandbox or, where the configuration says so, none.
+
+import type { Writable } from 'node:stream';
+import type { IsolationRecord } from '../../src/domain/packet.js';
+import type { Refusal } from '../egress/refusals.js';
+import type { Mirror } from '../mirror.js';
+import type { ProcessEnd, ProcessIdentity } from '../processes.js';
+import type { Clone, DirtyFiles } from './leftovers.js';
+
+export interface StationOptions {
+  task: string;
+  mirror: Mirror;
+  /** The commit of the shared branch that the agent starts from. */
+  base: string;
+  /** The commit that is checked out: the base, or an earlier attempt's work on it. */
+  start: string;
+  checkout: boolean;
+  prompt: string;
+  /** The kind of agent, for the author of its commits. */
+  agent: string;
+}
+
+/** Where an agent finds things, as it sees them. */
+export interface StationPaths {
+  clone: string;
+  home: string;
+  tmp: string;
+  prompt: string;
+  report: string;
+  /** What a read-only task makes. */
+  result: string;
+  requests: string;
+  answers: string;
+  /** What PATH is to be. */
+  path: string;
+}
+
+/** A file with a secret, and the variable that tells where it is. */
+export interface SecretFile {
+  name: string;
+  variable: string;
+  value: string;
+}
+
+export interface AgentProcess {
+  command: string | string[];
+  env: Record<string, string>;
+  output: Writable;
+  errors: Writable;
+  /** The values of secrets that the agent's proxy puts in, see egress.ts. */
+  keys: ReadonlyMap<string, string>;
+  log: (line: string) => void;
+  signal: AbortSignal;
+  graceMs: number;
+  onStart: (processes: ProcessIdentity[]) => void;
+}
+
+export interface StationEnd extends ProcessEnd {
+  outOfMemory?: number;
+  /** Connections that its network does not allow. */
+  refused?: Refusal[];
+}
+
+export interface Workstation extends Clone {
+  readonly dir: string;
+  readonly paths: StationPaths;
+  /** Files that git took for changed right after the checkout (line endings, filters). */
+  readonly untouched: DirtyFiles;
+  readonly isolation: IsolationRecord;
+  /** Where the worker finds the agent's requests, and leaves the answers. */
+  readonly desk: { requests: string; answers: string };
+  /** The agent's result, as the worker finds it. */
+  readonly resultDir: string;
+  /** Puts the files where only the agent can read them. Gives the variables with their paths. */
+  keepSecrets(files: readonly SecretFile[]): Promise<Record<string, string>>;
+  run(agent: AgentProcess): Promise<StationEnd>;
+  /** Brings a commit of the clone into the mirror, under the ref. */
+  bring(mirror: Mirror, commit: string, ref: string): Promise<void>;
+}

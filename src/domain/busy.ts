@@ -38,7 +38,8 @@ function wanted(state: State, task: TaskRecord): Evidence | undefined {
   for (const other of state.tasks.values()) {
     if (asks(other)) claims.add(other.id, other.repository, patternsOf(state, other));
     const { answer, paths = [] } = other.extension ?? {};
-    if (answer === 'waiting') claims.add(other.id, other.repository, paths.map(parsePattern));
+    if (answer === 'waiting' && other.phase === 'running')
+      claims.add(other.id, other.repository, paths.map(parsePattern));
   }
   const found = claims.firstOverlap(task.id, task.repository, patternsOf(state, task));
   return found && { holder: found.holder, path: found.ours, held: found.theirs, state: 'asked for' };

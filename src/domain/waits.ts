@@ -3,7 +3,7 @@
 
 import { pathBetween } from './graph.js';
 import type { ReasonCode } from './reasons.js';
-import type { State, TaskRecord } from './state.js';
+import { patternsOf, type State, type TaskRecord } from './state.js';
 
 const FOR_OTHERS: ReadonlySet<ReasonCode> = new Set([
   'UPSTREAM_PENDING',
@@ -26,7 +26,13 @@ export function waitsFor(state: State, task: TaskRecord | undefined): string[] {
       edge.added && !state.tasks.get(edge.task)?.outcome ? [edge.task] : [],
     );
   const { holder, holders = [], upstream } = hold?.evidence ?? {};
-  return [...new Set([holder, ...holders, upstream].flatMap((name) => name ?? []))];
+  // One of several that hold its paths is named, and which one is no matter: it waits for all of them.
+  const all =
+    task && hold && (hold.code === 'PATH_HELD' || hold.code === 'PATHS_RESTING')
+      ? state.claims.allOverlaps(task.id, task.repository, patternsOf(state, task))
+      : [];
+  const names = [holder, ...holders, ...all.map((overlap) => overlap.holder), upstream];
+  return [...new Set(names.flatMap((name) => name ?? []))];
 }
 
 /** The first of those whom the task waits for that wait, through whomever, for the task itself. */

@@ -66,5 +66,5 @@ export class BusyWatch {
 }
 
 const asks = ({ phase, hold, extension }: TaskRecord): boolean =>
-  extension?.answer === 'waiting' ||
+  (phase === 'running' && extension?.answer === 'waiting') ||
   (phase === 'held' && hold !== undefined && !EARLY.test(hold.code) && hold.code !== 'ASSUMPTION_BROKEN');

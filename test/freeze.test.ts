@@ -43,6 +43,8 @@ describe('a frozen fleet', () => {
     box.fleet(undefined, ahead + 3);
     expect(frozen(box), 'older than the last').toMatchObject(freeze);
     box.fleet(undefined, ahead + 5);
+    expect(frozen(box), 'of an earlier coordinator, whatever its number').toMatchObject(freeze);
+    box.fleet(undefined, UNNUMBERED);
     expect(frozen(box)).toBeUndefined();
   });
 

@@ -1,7 +1,7 @@
 // What this host offers for workstations, found out when a worker starts, and said.
 
 import type { Host } from '../activities/host.js';
-import { probeSandbox } from '../activities/sandbox/host.js';
+import { isOpen, probeSandbox } from '../activities/sandbox/host.js';
 import { Sandboxes } from '../activities/workstation/sandboxed.js';
 import type { Config } from '../src/domain/config.js';
 
@@ -24,6 +24,9 @@ export function sandboxesFor(config: Config, home: string, log: (line: string) =
   log(`workstations: bubblewrap ${version}, limits ${limits}`);
   return new Sandboxes(probe.sandbox, home);
 }
+
+/** Whether agents may read a file or folder of this host that `sees` names. */
+export const mayBeSeen = isOpen;
 
 /** Why no sandbox can be had here, and what mends that; undefined when one can. */
 export function whyNoSandbox(): string | undefined {

@@ -3,7 +3,7 @@
 // all others in it.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import {
   childrenOf,
   identityOf,
@@ -90,20 +90,20 @@ async function toItsEnd(
   const closed = new Promise((resolve) => child.once('close', resolve));
   const processes = child.pid === undefined ? [] : [identityOf(child.pid)];
   const first = await Promise.race([firstProcess(status), ended.then(() => undefined)]);
-  if (first !== undefined) {
-    processes.push(identityOf(first));
-    // What is forked from here on is in the group.
-    group?.add(first);
-  }
-  if (processes.length > 0) spec.onStart?.(processes);
+  if (first !== undefined) processes.push(identityOf(first));
   let ending: Promise<void> | undefined;
-  const abort = () => {
-    ending ??= endSandbox(processes, graceMs);
+  const endIn = (ms: number) => {
+    ending ??= endSandbox(processes, ms);
     ending.catch(() => undefined);
   };
+  const abort = () => endIn(graceMs);
+  const unlimited = first === undefined ? undefined : notIn(group, first);
+  // Nothing has run yet, and nothing does without its limits.
+  if (unlimited) endIn(0);
+  if (processes.length > 0) spec.onStart?.(processes);
   if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort, { once: true });
-  gate?.end('go');
+  if (!unlimited) gate?.end('go');
   const end = await ended;
   signal?.removeEventListener('abort', abort);
   await (ending ?? endSandbox(processes, 0));
@@ -111,7 +111,19 @@ async function toItsEnd(
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 2_000).unref())]);
   child.stdout?.destroy();
   child.stderr?.destroy();
+  // Where it had ended by itself, what it said tells why.
+  if (unlimited && end.signal) throw unlimited;
   return end;
+}
+
+/** Puts the process, and with it all that it forks from now on, into the group. Gives why that cannot be. */
+function notIn(group: Cgroup | undefined, pid: number): Error | undefined {
+  try {
+    group?.add(pid);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
 }
 
 interface Started {
@@ -139,7 +151,11 @@ function start(
   });
   const [args, status, block] = child.stdio.slice(3) as unknown as [Writable, Readable, Writable];
   // Whoever ends early does not read what is left; the exit code says why.
-  for (const stream of [args, status, ...(gate ? [block] : [])]) stream.on('error', () => undefined);
+  for (const stream of [args, status, ...(gate ? [block] : [])]) {
+    stream.on('error', () => undefined);
+    // Each is a socket that reads as well: unread, it would never close.
+    (stream as Duplex).resume();
+  }
   args.end(
     argumentsOf(view, seenThrough(hidden))
       .map((argument) => `${argument}\0`)

@@ -11,7 +11,7 @@ import { GIT_ENVIRONMENT } from '../../src/client/git.js';
 import type { AgentKind } from '../../src/domain/config.js';
 import type { Mirror } from '../mirror.js';
 import { removeEmptyCgroups } from '../sandbox/cgroup.js';
-import { INSIDE_PATH, type SandboxHost, uidOf } from '../sandbox/host.js';
+import { INSIDE_PATH, isOpen, type SandboxHost, uidOf } from '../sandbox/host.js';
 import { argumentsFile, execSandboxed, type Place, runSandboxed, scriptOf } from '../sandbox/run.js';
 import { type Bind, hiddenOf, type Limits, SYSTEM_BINDS } from '../sandbox/view.js';
 import { writeSecretFiles } from '../secrets.js';
@@ -74,6 +74,11 @@ export class Sandboxes {
 
   async make(dir: string, rules: StationRules, options: StationOptions): Promise<Workstation> {
     const { task, mirror, base, start, checkout, prompt, agent } = options;
+    const closed = rules.sees.find((path) => !isOpen(path));
+    if (closed !== undefined)
+      throw new Error(
+        `agents have a user id of their own, which may not read ${closed}, named in \`sees\`: chmod -R o+rX it`,
+      );
     this.prepared ??= prepare(this.home);
     const shelf = Shelf.of(mirror, this.home);
     await Promise.all([this.prepared, shelf.hold(base), this.folders(dir, task)]);

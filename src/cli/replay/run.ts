@@ -5,10 +5,11 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { mayBeSeen } from '../../../worker/isolation.js';
 import { readFleet } from '../../client/config.js';
 import { connect, type ServerAddress } from '../../client/connection.js';
 import { FleetClient, type TaskSource } from '../../client/fleet-client.js';
-import { gitText } from '../../client/git.js';
+import { git, gitText } from '../../client/git.js';
 import { readLedger, readPackets } from '../../client/records.js';
 import { Refused } from '../../client/refused.js';
 import { audit } from '../../domain/audit.js';
@@ -117,8 +118,10 @@ export async function replayOnce(job: ReplayJob): Promise<ReplayResult> {
   }
 }
 
-async function configFor({ source, agents, workMs, isolation, origin }: ReplayJob): Promise<object> {
+async function configFor(job: ReplayJob): Promise<object> {
+  const { agents, workMs, isolation, origin } = job;
   const inside = isolation === 'sandbox';
+  const source = inside ? await openSource(job) : job.source;
   const agent = inside ? INSIDE_AGENT : fileURLToPath(new URL('./agent.js', import.meta.url));
   const command = [inside ? INSIDE_NODE : process.execPath, agent, source, String(workMs)];
   const sees = inside ? await foldersOf(source) : [];
@@ -133,6 +136,16 @@ async function configFor({ source, agents, workMs, isolation, origin }: ReplayJo
     lockDelay: '1s',
     retry: { attempts: 3, backoff: '1s' },
   };
+}
+
+/** The real repository where agents may read it: as root they have user ids of their own, and it may be private. */
+async function openSource({ source, dir, log }: ReplayJob): Promise<string> {
+  if ((await foldersOf(source)).every(mayBeSeen)) return source;
+  log(`agents may not read ${source}: they get a copy`);
+  const copy = join(dir, 'real.git');
+  const clone = ['clone', '--quiet', '--bare', '--no-hardlinks', '--template=', source, copy];
+  await git(dir, clone, { env: { GIT_ALLOW_PROTOCOL: 'file' } });
+  return copy;
 }
 
 /** Where a repository keeps what it consists of: a working tree may have its repository elsewhere, and that its objects. */

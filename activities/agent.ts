@@ -171,7 +171,8 @@ async function attempt(
     return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
   }
   record.isolation = station.isolation;
-  await writeRecord(dir, { ...note, base });
+  const made = { ...note, base, ...(station.uid === undefined ? {} : { uid: station.uid }) };
+  await writeRecord(dir, made);
   const timeout = input.timeout ?? agent.timeout;
   const limit = AbortSignal.timeout(timeout);
   const watch = new OutputWatch(agent);
@@ -185,7 +186,7 @@ async function attempt(
     station,
     { granted, watch },
     AbortSignal.any([stop, limit, watch.signal, disk.signal]),
-    (processes) => writeRecord(dir, { ...note, base, processes }),
+    (processes) => writeRecord(dir, { ...made, processes }),
   ).finally(() => disk.stop());
   if (end.refused) record.refused = end.refused;
   if (end.outOfMemory) record.outOfMemory = end.outOfMemory;

@@ -15,6 +15,7 @@ import { endTree, groupIsOurs, isAlive, markedProcesses, type ProcessIdentity } 
 import { endSandbox } from './sandbox/run.js';
 import { commitLeftovers, headOf } from './workstation/leftovers.js';
 import { keepCommits, openWorkstation } from './workstation/make.js';
+import { clearReady } from './workstation/pool.js';
 import { findRecords, removeWorkstation, type WorkstationRecord } from './workstation/record.js';
 
 export const WORKER_DIED = 'WorkerDied';
@@ -34,6 +35,7 @@ export async function reap(host: Host): Promise<{ stations: number; dead: Proces
     stations += 1;
   }
   await endStrays(host);
+  await clearReady(host.home);
   return { stations, dead };
 }
 

@@ -40,6 +40,12 @@ export class Shelf {
     await next;
   }
 
+  /** The newest commit of the branch that it holds. Throws when it holds none yet. */
+  async newest(): Promise<string> {
+    const found = await git(this.dir, ['rev-parse', '--verify', `refs/heads/${this.mirror.branch}^{commit}`]);
+    return found.toString('latin1').trim();
+  }
+
   private async fetch(commit: string): Promise<void> {
     if (this.known.has(commit)) return;
     if (!existsSync(this.dir)) await this.create();

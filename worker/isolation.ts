@@ -22,7 +22,7 @@ export function sandboxesFor(config: Config, home: string, log: (line: string) =
     ? `control groups, version ${cgroup.version}`
     : 'for each process alone: no control groups';
   log(`workstations: bubblewrap ${version}, limits ${limits}`);
-  return new Sandboxes(probe.sandbox, home);
+  return new Sandboxes(probe.sandbox, home, { log });
 }
 
 /** Whether agents may read a file or folder of this host that `sees` names. */

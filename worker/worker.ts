@@ -87,7 +87,7 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     undertaker.stop();
     watchdog.stop();
     for (const mirror of mirrors.values()) await mirror.close();
-    if ('close' in sandboxes) sandboxes.close();
+    if ('close' in sandboxes) await sandboxes.close();
     await native.close().catch(() => undefined);
     await connection.close().catch(() => undefined);
   });

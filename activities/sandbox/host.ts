@@ -85,17 +85,8 @@ function hint(said: string): string {
   return 'user namespaces seem to be kept from this process, as in a container without them: run the worker on the host, or allow them in the container (docs/workstations.md)';
 }
 
-/** A numeric id that no account has; agents get one by their task. */
-const FIRST_UID = 1_100_000_000;
-const PROBE_UID = FIRST_UID;
-const UIDS = 1 << 20;
-
-/** The user id of a task's agents where the worker is root: the same for all its attempts, another for other tasks. */
-export function uidOf(task: string): number {
-  let hash = 0x811c9dc5;
-  for (const byte of Buffer.from(task)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return FIRST_UID + 1 + (hash % UIDS);
-}
+/** A numeric id that no account has, nor any workstation. */
+const PROBE_UID = 1_100_000_000 - 1;
 
 export const INSIDE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 

@@ -238,6 +238,8 @@ export interface Execution {
   most: number;
   /** Exit codes that are no failure, beside 0. */
   also?: readonly number[];
+  /** Aborting ends it at once, and is a failure. */
+  signal?: AbortSignal;
 }
 
 const STDERR_TAIL = 2_000;
@@ -247,7 +249,7 @@ export async function execSandboxed(
   host: SandboxHost,
   place: Place,
   command: readonly string[],
-  { input, timeoutMs, most, also = [] }: Execution,
+  { input, timeoutMs, most, also = [], signal: stop }: Execution,
 ): Promise<Buffer> {
   const { child, status } = start(host, place, command, { stdin: true });
   status.resume();
@@ -259,6 +261,9 @@ export async function execSandboxed(
     if (child.pid !== undefined) send(child.pid, 'SIGKILL');
   };
   const timer = setTimeout(() => give(`took longer than ${timeoutMs} ms`), timeoutMs);
+  const stopped = () => give('was stopped');
+  if (stop?.aborted) stopped();
+  stop?.addEventListener('abort', stopped, { once: true });
   child.stdout?.on('data', (chunk: Buffer) => {
     size += chunk.length;
     if (size > most) give(`printed more than ${most} bytes`);
@@ -273,6 +278,7 @@ export async function execSandboxed(
   const ended = endOf(child);
   await new Promise((resolve) => child.once('close', resolve).once('error', resolve));
   clearTimeout(timer);
+  stop?.removeEventListener('abort', stopped);
   const { exitCode, signal, error } = await ended;
   if (problem === undefined && exitCode !== undefined && (exitCode === 0 || also.includes(exitCode)))
     return Buffer.concat(chunks);

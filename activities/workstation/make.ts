@@ -33,9 +33,9 @@ export async function makeWorkstation(host: Host, dir: string, wanted: Wanted): 
 export const openWorkstation = (
   host: Host,
   dir: string,
-  { task, plain }: { task: string; plain?: true },
+  { uid, plain }: { uid?: number; plain?: true },
   mirror: Mirror,
-): Clone & Pick<Workstation, 'bring'> => (plain ? openPlain(dir) : sandboxesOf(host).open(dir, task, mirror));
+): Clone & Pick<Workstation, 'bring'> => (plain ? openPlain(dir) : sandboxesOf(host).open(dir, uid, mirror));
 
 function sandboxesOf({ sandboxes }: Pick<Host, 'sandboxes'>): Sandboxes {
   if (sandboxes instanceof Sandboxes) return sandboxes;

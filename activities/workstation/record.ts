@@ -13,6 +13,8 @@ export interface WorkstationRecord {
   fence: Fence;
   /** Absent until the clone is made. */
   base?: string;
+  /** The user its agent runs as, where that is not the worker's. */
+  uid?: number;
   checkout: boolean;
   /** Made without a sandbox. */
   plain?: true;

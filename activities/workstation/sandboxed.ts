@@ -3,30 +3,33 @@
 // it and handing out its commits all happen in sandboxes that see only that clone and the branch's history.
 
 import { createHash } from 'node:crypto';
-import { existsSync, realpathSync } from 'node:fs';
-import { chown, mkdir, writeFile } from 'node:fs/promises';
-import { dirname, isAbsolute, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { GIT_ENVIRONMENT } from '../../src/client/git.js';
 import type { AgentKind } from '../../src/domain/config.js';
 import type { Mirror } from '../mirror.js';
 import { removeEmptyCgroups } from '../sandbox/cgroup.js';
-import { INSIDE_PATH, isOpen, type SandboxHost, uidOf } from '../sandbox/host.js';
-import { argumentsFile, execSandboxed, type Place, runSandboxed, scriptOf } from '../sandbox/run.js';
-import { type Bind, hiddenOf, type Limits, SYSTEM_BINDS } from '../sandbox/view.js';
+import { INSIDE_PATH, isOpen, type SandboxHost } from '../sandbox/host.js';
+import {
+  argumentsFile,
+  type Execution,
+  execSandboxed,
+  type Place,
+  runSandboxed,
+  SandboxedFailure,
+  scriptOf,
+} from '../sandbox/run.js';
+import { nextUid } from '../sandbox/uids.js';
+import { type Bind, hiddenOf, type Limits } from '../sandbox/view.js';
 import { writeSecretFiles } from '../secrets.js';
 import { Shelf } from '../shelf.js';
+import { COMPLETE, MAKE, MAKE_READY, ORIGIN } from './clone-scripts.js';
+import { certificates, etcOf, INSIDE, pathInside, prepare, TOOLS, tools } from './inside.js';
 import { type Clone, hashed } from './leftovers.js';
 import { openNetwork, PROXY_PORT } from './network.js';
 import { cloneConfig } from './plain.js';
-import type {
-  AgentProcess,
-  SecretFile,
-  StationEnd,
-  StationOptions,
-  StationPaths,
-  Workstation,
-} from './station.js';
+import { type PoolOptions, type Ready, ReadyClones } from './pool.js';
+import type { AgentProcess, SecretFile, StationEnd, StationOptions, Workstation } from './station.js';
 
 /** What an agent of this kind gets. */
 export type StationRules = Pick<
@@ -39,19 +42,6 @@ export type StationRules = Pick<
   readOnly: boolean;
 };
 
-/** The folders of a workstation, as its agent sees them. */
-const INSIDE: Omit<StationPaths, 'path'> = {
-  clone: '/w/repo',
-  home: '/w/home',
-  tmp: '/tmp',
-  prompt: '/w/prompt.md',
-  report: '/w/result/report.md',
-  result: '/w/result',
-  requests: '/w/requests',
-  answers: '/w/answers',
-};
-const ORIGIN = '/w/origin';
-const TOOLS = '/signalbox';
 const SECRETS = '/w/secrets';
 const SOCKET = '/w/proxy.sock';
 const FORWARDER = [`${TOOLS}/node`, `${TOOLS}/dist/activities/egress/forwarder.js`];
@@ -63,46 +53,65 @@ const GIT_LIMITS: Limits = { processes: 256, openFiles: 4_096 };
 const OPEN_FILES = 8_192;
 const GIT_TEMPORARY = 64 * 1024 * 1024;
 
+/** A clone that is checked out, and what git takes for changed in it. */
+interface Made {
+  uid: number | undefined;
+  status: Buffer;
+}
+
+const why = (error: unknown): string =>
+  error instanceof SandboxedFailure && error.stderr !== '' ? error.stderr : String(error);
+
+const common = (mirror: Mirror, commit: string): Record<string, string> => ({
+  BRANCH: mirror.branch,
+  FORMAT: commit.length === 64 ? 'sha256' : 'sha1',
+});
+
+export interface SandboxesOptions {
+  log?: (line: string) => void;
+  pool?: Partial<PoolOptions>;
+}
+
 export class Sandboxes {
   private prepared: Promise<void> | undefined;
+  private readonly pool: ReadyClones;
+  private readonly log: (line: string) => void;
 
   constructor(
     readonly host: SandboxHost,
     /** Signalbox's folder on this host. */
     private readonly home: string,
-  ) {}
+    { log = () => undefined, pool }: SandboxesOptions = {},
+  ) {
+    this.log = log;
+    this.pool = new ReadyClones(home, (...args) => this.makeReady(...args), log, pool);
+  }
 
   async make(dir: string, rules: StationRules, options: StationOptions): Promise<Workstation> {
-    const { task, mirror, base, start, checkout, prompt, agent } = options;
+    const { mirror, base, start, checkout, prompt } = options;
     const closed = rules.sees.find((path) => !isOpen(path));
     if (closed !== undefined)
       throw new Error(
         `agents have a user id of their own, which may not read ${closed}, named in \`sees\`: chmod -R o+rX it`,
       );
     this.prepared ??= prepare(this.home);
-    const shelf = Shelf.of(mirror, this.home);
-    await Promise.all([this.prepared, shelf.hold(base), this.folders(dir, task)]);
-    await writeFile(join(dir, 'prompt.md'), prompt, { mode: 0o644 });
-    const place = this.gitPlace(dir, task, mirror);
+    await Promise.all([
+      this.prepared,
+      Shelf.of(mirror, this.home).hold(base),
+      mkdir(dir, { recursive: true, mode: 0o711 }),
+    ]);
     const pack = start === base ? undefined : await packOf(mirror, base, start);
-    const env = {
-      ...place.view.env,
-      BRANCH: mirror.branch,
-      BASE: base,
-      START: start,
-      FORMAT: base.length === 64 ? 'sha256' : 'sha1',
-      CONFIG: `${cloneConfig(agent)}[remote "origin"]\n\turl = ${ORIGIN}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n`,
-      HOME_CONFIG: `[safe]\n\tdirectory = ${ORIGIN}\n`,
-      ...(pack ? { PACK: '1' } : {}),
-      ...(checkout ? { CHECKOUT: '1' } : {}),
-    };
-    const made = { ...place, view: { ...place.view, env } };
-    const execution = { timeoutMs: GIT_MS, most: GIT_BYTES, ...(pack ? { input: pack } : {}) };
-    const status = await execSandboxed(this.host, made, ['/bin/sh', '-ec', MAKE], execution);
-    const clone = this.open(dir, task, mirror);
+    const ready = checkout ? await this.completed(dir, options, pack) : undefined;
+    const began = performance.now();
+    const { uid, status } = ready ?? (await this.fresh(dir, options, pack));
+    if (checkout) this.pool.wanted(mirror, ready ? undefined : performance.now() - began);
+    await this.folders(dir, uid);
+    await writeFile(join(dir, 'prompt.md'), prompt, { mode: 0o644 });
+    const clone = this.open(dir, uid, mirror);
     return {
       ...clone,
       dir,
+      ...(uid === undefined ? {} : { uid }),
       paths: { ...INSIDE, path: pathInside(rules.sees) },
       untouched: await hashed(clone, status),
       isolation: {
@@ -113,15 +122,79 @@ export class Sandboxes {
       },
       desk: { requests: join(dir, 'requests'), answers: join(dir, 'answers') },
       resultDir: join(dir, 'result'),
-      keepSecrets: (files) => this.keepSecrets(dir, task, files),
-      run: (agent) => this.run(dir, rules, options, agent),
+      keepSecrets: (files) => this.keepSecrets(dir, uid, files),
+      run: (agent) => this.run(dir, uid, rules, options, agent),
     };
   }
 
-  private async keepSecrets(dir: string, task: string, files: readonly SecretFile[]) {
+  private async fresh(dir: string, options: StationOptions, pack: Buffer | undefined): Promise<Made> {
+    const uid = await this.newUid();
+    await this.ownFolder(join(dir, 'clone'), uid);
+    return { uid, status: await this.commits(dir, uid, MAKE, options, pack) };
+  }
+
+  /** Out of a clone that was ready. Whatever is odd about that one, it is undefined and the clone is gone. */
+  private async completed(
+    dir: string,
+    options: StationOptions,
+    pack: Buffer | undefined,
+  ): Promise<Made | undefined> {
+    try {
+      const ready = await this.pool.take(options.mirror, options.base, dir);
+      if (!ready) return undefined;
+      const status = await this.commits(dir, ready.uid, COMPLETE, options, pack, ready.base);
+      if (status.length > 0) throw new Error('git takes files for changed in it');
+      return { uid: ready.uid, status };
+    } catch (error) {
+      this.log(`a clone that was ready is not used, and one made afresh: ${why(error)}`);
+      for (const name of ['clone', 'ready']) await rm(join(dir, name), { recursive: true, force: true });
+      return undefined;
+    }
+  }
+
+  private async commits(
+    dir: string,
+    uid: number | undefined,
+    script: string,
+    { mirror, base, start, checkout, agent }: StationOptions,
+    pack: Buffer | undefined,
+    was = '',
+  ): Promise<Buffer> {
+    return await this.script(this.gitPlace(dir, uid, mirror), script, pack ? { input: pack } : {}, {
+      ...common(mirror, base),
+      BASE: base,
+      START: start,
+      WAS: was,
+      CONFIG: `${cloneConfig(agent)}[remote "origin"]\n\turl = ${ORIGIN}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n`,
+      ...(pack ? { PACK: '1' } : {}),
+      ...(checkout ? { CHECKOUT: '1' } : {}),
+    });
+  }
+
+  private async makeReady(dir: string, mirror: Mirror, signal: AbortSignal): Promise<Ready | undefined> {
+    const uid = await this.newUid();
+    const base = await Shelf.of(mirror, this.home).newest();
+    await this.ownFolder(join(dir, 'clone'), uid);
+    const env = { ...common(mirror, base), WAS: base };
+    const changed = await this.script(this.gitPlace(dir, uid, mirror), MAKE_READY, { signal }, env);
+    if (changed.length > 0) return undefined;
+    return { base, branch: mirror.branch, ...(uid === undefined ? {} : { uid }) };
+  }
+
+  private script(
+    place: Place,
+    script: string,
+    execution: Partial<Execution>,
+    more: Record<string, string>,
+  ): Promise<Buffer> {
+    const made = { ...place, view: { ...place.view, env: { ...place.view.env, ...more } } };
+    const whole = { timeoutMs: GIT_MS, most: GIT_BYTES, ...execution };
+    return execSandboxed(this.host, made, ['/bin/sh', '-ec', script], whole);
+  }
+
+  private async keepSecrets(dir: string, uid: number | undefined, files: readonly SecretFile[]) {
     const folder = join(dir, 'secrets');
     const variables = await writeSecretFiles(folder, [...files], SECRETS);
-    const uid = this.uid(task);
     if (uid !== undefined && files.length > 0)
       for (const path of [folder, ...files.map(({ name }) => join(folder, name))])
         await chown(path, uid, uid);
@@ -130,16 +203,17 @@ export class Sandboxes {
 
   private async run(
     dir: string,
+    uid: number | undefined,
     rules: StationRules,
-    { task, mirror }: StationOptions,
+    { mirror }: StationOptions,
     { command, env, keys, log, ...rest }: AgentProcess,
   ): Promise<StationEnd> {
-    const network = await openNetwork(rules, this.uid(task), keys, log);
+    const network = await openNetwork(rules, uid, keys, log);
     try {
       const binds = network ? [{ from: network.socket, to: SOCKET }] : [];
       const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
       const end = await runSandboxed(this.host, {
-        ...this.agentPlace(dir, task, mirror, rules, { ...env, ...network?.env }, binds),
+        ...this.agentPlace(dir, uid, mirror, rules, { ...env, ...network?.env }, binds),
         command: network ? [...FORWARDER, SOCKET, String(PROXY_PORT), '--', ...argv] : argv,
         group: createHash('sha256').update(dir).digest('hex').slice(0, 20),
         ...rest,
@@ -151,14 +225,20 @@ export class Sandboxes {
     }
   }
 
+  /** Resolves when the clones that are wanted are ready. */
+  filled(): Promise<void> {
+    return this.pool.filled();
+  }
+
   /** Once no agent runs any more. */
-  close(): void {
+  async close(): Promise<void> {
+    await this.pool.close();
     if (this.host.cgroup) removeEmptyCgroups(this.host.cgroup);
   }
 
   /** The clone in a workstation that somebody else has made. */
-  open(dir: string, task: string, mirror: Mirror): Clone & Pick<Workstation, 'bring'> {
-    const place = this.gitPlace(dir, task, mirror);
+  open(dir: string, uid: number | undefined, mirror: Mirror): Clone & Pick<Workstation, 'bring'> {
+    const place = this.gitPlace(dir, uid, mirror);
     const run = (command: readonly string[], input?: Buffer, also?: readonly number[]) =>
       execSandboxed(this.host, place, command, {
         timeoutMs: GIT_MS,
@@ -196,38 +276,44 @@ export class Sandboxes {
   }
 
   /** The station's own folder is ours; what is in it is the agent's. */
-  private async folders(dir: string, task: string): Promise<void> {
-    await mkdir(dir, { recursive: true, mode: 0o711 });
-    const uid = this.uid(task);
-    for (const name of ['clone', 'home', 'result', 'requests']) {
-      await mkdir(join(dir, name), { mode: 0o700 });
-      if (uid !== undefined) await chown(join(dir, name), uid, uid);
-    }
+  /** The station's own folder is ours; what is in it is the agent's. */
+  private async folders(dir: string, uid: number | undefined): Promise<void> {
+    for (const name of ['home', 'result', 'requests']) await this.ownFolder(join(dir, name), uid);
     await mkdir(join(dir, 'answers'), { mode: 0o755 });
+    const config = join(dir, 'home', '.gitconfig');
+    await writeFile(config, `[safe]\n\tdirectory = ${ORIGIN}\n`, { mode: 0o644 });
+    if (uid !== undefined) await chown(config, uid, uid);
   }
 
-  private uid = (task: string): number | undefined => (this.host.root ? uidOf(task) : undefined);
+  private async ownFolder(path: string, uid: number | undefined): Promise<void> {
+    await mkdir(path, { mode: 0o700 });
+    if (uid !== undefined) await chown(path, uid, uid);
+  }
+
+  private newUid = async (): Promise<number | undefined> =>
+    this.host.root ? await nextUid(this.home) : undefined;
 
   private place(
-    task: string,
+    uid: number | undefined,
     binds: readonly Bind[],
     rest: Omit<Place['view'], 'binds'>,
     limits: Limits,
   ): Place {
+    // bubblewrap never runs as root.
+    if (this.host.root && uid === undefined) throw new Error('the workstation has no user id');
     const others = binds.map(({ from }) => from).filter((from) => !from.startsWith(`${this.home}/`));
     return {
       view: { ...rest, binds: [...etcOf(this.home), ...binds] },
       limits,
-      uid: this.uid(task),
+      uid,
       hidden: hiddenOf(this.host, [this.home, ...others]),
       marker: '',
     };
   }
 
-  private gitPlace(dir: string, task: string, mirror: Mirror): Place {
+  private gitPlace(dir: string, uid: number | undefined, mirror: Mirror): Place {
     const binds: Bind[] = [
       { from: join(dir, 'clone'), to: INSIDE.clone, writable: true },
-      { from: join(dir, 'home'), to: INSIDE.home, writable: true },
       { from: Shelf.of(mirror, this.home).dir, to: ORIGIN },
     ];
     const view = {
@@ -236,12 +322,12 @@ export class Sandboxes {
       network: 'none',
       temporary: GIT_TEMPORARY,
     } as const;
-    return { ...this.place(task, binds, view, GIT_LIMITS), marker: dir };
+    return { ...this.place(uid, binds, view, GIT_LIMITS), marker: dir };
   }
 
   private agentPlace(
     dir: string,
-    task: string,
+    uid: number | undefined,
     mirror: Mirror,
     rules: StationRules,
     env: Record<string, string>,
@@ -272,25 +358,9 @@ export class Sandboxes {
       fileSize: rules.disk,
       ...(rules.memory === undefined ? {} : { memory: rules.memory }),
     };
-    return { ...this.place(task, binds, view, limits), marker: dir };
+    return { ...this.place(uid, binds, view, limits), marker: dir };
   }
 }
-
-/** Of the worker's PATH what is there inside, and what a system has. */
-function pathInside(sees: readonly string[]): string {
-  const inside = [...SYSTEM_BINDS.map(({ to }) => to), ...sees];
-  const ours = (process.env.PATH ?? '')
-    .split(':')
-    .filter((folder) => inside.some((path) => folder === path || folder.startsWith(`${path}/`)));
-  return [...new Set([`${TOOLS}/bin`, ...ours, ...INSIDE_PATH.split(':')])].join(':');
-}
-
-/** Certificates that the operator's own variables name, see allowedEnv. */
-const certificates = (): string[] =>
-  ['SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS'].flatMap((name) => {
-    const path = process.env[name] ?? '';
-    return isAbsolute(path) && existsSync(path) ? [path] : [];
-  });
 
 /** Git in a sandbox: nobody's configuration but the clone's own, which is the agent's. */
 const GIT_INSIDE = {
@@ -302,66 +372,6 @@ const GIT_INSIDE = {
   GIT_PROTOCOL: 'version=2',
 };
 
-/** Makes the clone; prints what git takes for changed right after the checkout. */
-const MAKE = `
-git init --quiet --template= --object-format="$FORMAT" -b "$BRANCH" .
-mkdir -p .git/objects/info .git/info
-printf '%s\\n' ${ORIGIN}/objects > .git/objects/info/alternates
-printf '%s' "$CONFIG" >> .git/config
-printf '%s' "$HOME_CONFIG" > ${INSIDE.home}/.gitconfig
-if [ -n "$PACK" ]; then git index-pack --stdin --fix-thin > /dev/null; fi
-git update-ref "refs/remotes/origin/$BRANCH" "$BASE"
-git update-ref HEAD "$START"
-if [ -n "$CHECKOUT" ]; then
-  git reset --quiet --hard
-  exec git status --porcelain=v1 -z --untracked-files=all --no-renames
-fi
-`;
-
 /** What an earlier attempt made, as a thin pack on top of the branch. */
 const packOf = (mirror: Mirror, base: string, start: string): Promise<Buffer> =>
   mirror.run(['pack-objects', '--quiet', '--revs', '--thin', '--stdout'], { input: `${start}\n^${base}\n` });
-
-/** Accounts and names as they are inside; whatever the host has there is nobody's business. */
-const ETC: Readonly<Record<string, string>> = {
-  passwd: `root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:1000:1000:agent:${INSIDE.home}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n`,
-  group: 'root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n',
-  hosts: '127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 workstation\n',
-  hostname: 'workstation\n',
-  'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\n',
-};
-
-const etcDir = (home: string): string => join(home, 'inside');
-
-const etcOf = (home: string): Bind[] =>
-  Object.keys(ETC).map((name) => ({ from: join(etcDir(home), name), to: `/etc/${name}` }));
-
-async function prepare(home: string): Promise<void> {
-  await mkdir(join(etcDir(home), 'bin'), { recursive: true, mode: 0o755 });
-  for (const [name, text] of Object.entries(ETC))
-    await writeFile(join(etcDir(home), name), text, { mode: 0o644 });
-  const script = `#!/bin/sh\nexec ${TOOLS}/node ${TOOLS}/dist/src/cli/main.js "$@"\n`;
-  await writeFile(join(etcDir(home), 'bin', 'signalbox'), script, { mode: 0o755 });
-}
-
-/** Where this package is, built or not. */
-function packageRoot(): string {
-  let at = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(at, 'package.json'))) at = dirname(at);
-  return at;
-}
-
-/** `signalbox` for agents: the very version that runs the worker, read-only. */
-function tools(home: string): Bind[] {
-  const root = packageRoot();
-  const modules = [join(root, 'node_modules'), dirname(root)].find(
-    (path) => path.endsWith('node_modules') && existsSync(path),
-  );
-  return [
-    { from: join(etcDir(home), 'bin'), to: `${TOOLS}/bin` },
-    { from: process.execPath, to: `${TOOLS}/node` },
-    { from: join(root, 'dist'), to: `${TOOLS}/dist` },
-    { from: join(root, 'package.json'), to: `${TOOLS}/package.json` },
-    ...(modules ? [{ from: realpathSync(modules), to: `${TOOLS}/node_modules` }] : []),
-  ];
-}

@@ -64,6 +64,8 @@ export interface StationEnd extends ProcessEnd {
 
 export interface Workstation extends Clone {
   readonly dir: string;
+  /** The user its agent runs as, where that is not the worker's. */
+  readonly uid?: number;
   readonly paths: StationPaths;
   /** Files that git took for changed right after the checkout (line endings, filters). */
   readonly untouched: DirtyFiles;

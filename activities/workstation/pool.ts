@@ -2,10 +2,9 @@
 // A clone is made ready in the background, after a workstation was made for its repository, and for as long as there is
 // demand; no agent has run in it. It is in `<home>/ready/<repository>/<owner>`, and whoever renames that folder has it.
 
-import { mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Mirror } from '../mirror.js';
-import { writeWhole } from '../presence.js';
 import { endTree, identityOf, isAlive, type ProcessIdentity } from '../processes.js';
 
 export interface PoolOptions {
@@ -140,7 +139,7 @@ export class ReadyClones {
         throw error;
       });
       if (!ready) return await remove(dir);
-      await writeWhole(join(dir, RECORD), JSON.stringify({ ...ready, made: Date.now() }));
+      await writeFile(join(dir, RECORD), JSON.stringify({ ...ready, made: Date.now() }));
       await rename(dir, join(repository, name));
     }
   }

@@ -421,6 +421,12 @@ describe.concurrent('up', () => {
       `git clone -q origin.git shop 2>/dev/null; cd shop; git checkout -q -B trunk; ${person} commit -q --allow-empty -m seed; git push -q origin trunk`,
     );
     expect(await run(['init'], { cwd: folder })).toMatchObject({ code: 0 });
+    // Its agents are looked at through files of the host.
+    const config = join(folder, 'signalbox.yaml');
+    writeFileSync(
+      config,
+      readFileSync(config, 'utf8').replace('    timeout: 2h', '    isolation: none\n    timeout: 2h'),
+    );
     write(folder, 'hello.yaml', {
       id: 'hello',
       prompt: edit('hello.txt', 'hello'),

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Mirror } from '../activities/mirror.js';
-import { probeSandbox, type SandboxHost } from '../activities/sandbox/host.js';
+import { probeSandbox } from '../activities/sandbox/host.js';
+import type { SandboxHost } from '../activities/sandbox/offer.js';
 import { git } from '../src/client/git.js';
 
 /** With groups of limits, as a worker has them. Throws what is missing. */

@@ -1,7 +1,8 @@
 // What this host offers for workstations, found out when a worker starts, and said.
 
 import type { Host } from '../activities/host.js';
-import { isOpen, probeSandbox } from '../activities/sandbox/host.js';
+import { probeSandbox } from '../activities/sandbox/host.js';
+import { isOpen } from '../activities/sandbox/permissions.js';
 import { Sandboxes } from '../activities/workstation/sandboxed.js';
 import type { Config } from '../src/domain/config.js';
 

@@ -3,13 +3,7 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Limits } from './view.js';
-
-export interface CgroupRoot {
-  version: 1 | 2;
-  /** Folders in which attempts get their own: one for version 2, one for each controller for version 1. */
-  folders: string[];
-}
+import type { CgroupRoot, Limits } from './offer.js';
 
 const MOUNT = '/sys/fs/cgroup';
 

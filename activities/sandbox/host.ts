@@ -3,17 +3,10 @@
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
-import { type CgroupRoot, findCgroup } from './cgroup.js';
+import { delimiter, join } from 'node:path';
+import { findCgroup } from './cgroup.js';
+import { INSIDE_PATH, type SandboxHost } from './offer.js';
 import { argumentsOf, prefixOf, type View } from './view.js';
-
-export interface SandboxHost {
-  bwrap: string;
-  version: string;
-  /** As root, each agent gets a user id of its own; bubblewrap never runs as root. */
-  root: boolean;
-  cgroup?: CgroupRoot;
-}
 
 export type Probe = { sandbox: SandboxHost } | { missing: string };
 
@@ -88,8 +81,6 @@ function hint(said: string): string {
 /** A numeric id that no account has, nor any workstation. */
 const PROBE_UID = 1_100_000_000 - 1;
 
-export const INSIDE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-
 export function findProgram(name: string): string | undefined {
   return (process.env.PATH ?? '')
     .split(delimiter)
@@ -117,22 +108,4 @@ export function installCommand(name: string): string {
   ];
   const found = managers.find(([program]) => findProgram(program) !== undefined);
   return found ? `${sudo}${found[1]} ${name}` : `install ${name} with this system's package manager`;
-}
-
-/** Whether an agent may read what is at a path itself; how it gets there is another matter, see hiddenOf. */
-export function isOpen(path: string): boolean {
-  if (process.getuid?.() !== 0) return true;
-  const stat = statSync(path);
-  const needed = stat.isDirectory() ? 0o005 : 0o004;
-  return (stat.mode & needed) === needed;
-}
-
-/** Whether anybody may go through all folders on the way to a path, and read what is there. */
-export function isReachable(path: string): boolean {
-  if (!isOpen(path)) return false;
-  for (let at = path; at !== dirname(at); ) {
-    at = dirname(at);
-    if ((statSync(at).mode & 0o001) === 0) return false;
-  }
-  return true;
 }

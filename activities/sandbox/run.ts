@@ -14,8 +14,8 @@ import {
   StillAlive,
 } from '../processes.js';
 import { Cgroup } from './cgroup.js';
-import { INSIDE_PATH, type SandboxHost } from './host.js';
-import { argumentsOf, type Limits, prefixOf, seenThrough, type View } from './view.js';
+import { INSIDE_PATH, type Limits, type SandboxHost } from './offer.js';
+import { argumentsOf, prefixOf, seenThrough, type View } from './view.js';
 
 /** Where and as whom something is run. */
 export interface Place {

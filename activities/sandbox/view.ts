@@ -3,7 +3,8 @@
 
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { isReachable, type SandboxHost } from './host.js';
+import type { Limits, SandboxHost } from './offer.js';
+import { isReachable } from './permissions.js';
 
 export interface Bind {
   /** On the host. Nobody but us may be able to change the folders on the way there. */
@@ -22,14 +23,6 @@ export interface View {
   network: 'none' | 'host';
   /** Bytes that /tmp holds, and /dev/shm. They are in memory. */
   temporary: number;
-}
-
-/** Limits of all processes of a sandbox, or of each where there is no group of limits; bytes. */
-export interface Limits {
-  memory?: number;
-  processes?: number;
-  openFiles?: number;
-  fileSize?: number;
 }
 
 /** Parts of the host that make a system; what a distribution does not have is left out. */

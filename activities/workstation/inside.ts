@@ -5,7 +5,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { INSIDE_PATH } from '../sandbox/host.js';
+import { INSIDE_PATH } from '../sandbox/offer.js';
 import { type Bind, SYSTEM_BINDS } from '../sandbox/view.js';
 import type { StationPaths } from './station.js';
 

@@ -9,7 +9,8 @@ import { GIT_ENVIRONMENT } from '../../src/client/git.js';
 import type { AgentKind } from '../../src/domain/config.js';
 import type { Mirror } from '../mirror.js';
 import { removeEmptyCgroups } from '../sandbox/cgroup.js';
-import { INSIDE_PATH, isOpen, type SandboxHost } from '../sandbox/host.js';
+import { INSIDE_PATH, type Limits, type SandboxHost } from '../sandbox/offer.js';
+import { isOpen } from '../sandbox/permissions.js';
 import {
   argumentsFile,
   type Execution,
@@ -20,7 +21,7 @@ import {
   scriptOf,
 } from '../sandbox/run.js';
 import { nextUid } from '../sandbox/uids.js';
-import { type Bind, hiddenOf, type Limits } from '../sandbox/view.js';
+import { type Bind, hiddenOf } from '../sandbox/view.js';
 import { writeSecretFiles } from '../secrets.js';
 import { Shelf } from '../shelf.js';
 import { COMPLETE, MAKE, MAKE_READY, ORIGIN } from './clone-scripts.js';

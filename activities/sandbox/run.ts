@@ -15,6 +15,7 @@ import {
 } from '../processes.js';
 import { Cgroup } from './cgroup.js';
 import { INSIDE_PATH, type Limits, type SandboxHost } from './offer.js';
+import { keyringFilter } from './syscalls.js';
 import { argumentsOf, prefixOf, seenThrough, type View } from './view.js';
 
 /** Where and as whom something is run. */
@@ -141,21 +142,32 @@ function start(
   const { view, hidden, marker } = place;
   const [program = '', ...prefix] = prefixOf(host, place);
   const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
+  const filter = keyringFilter();
   const fds = ['--args', '3', '--json-status-fd', '4', ...(gate ? ['--block-fd', '5'] : [])];
+  if (filter) fds.push('--seccomp', '6');
   const child = spawn(program, [...prefix, ...fds, '--', ...argv], {
     cwd: '/',
     // Not more: the first process in the sandbox shows it.
     env: { PATH: process.env.PATH ?? INSIDE_PATH, [MARKER]: marker },
     detached: true,
-    stdio: [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe', 'pipe', 'pipe', gate ? 'pipe' : 'ignore'],
+    stdio: [
+      ...([stdin ? 'pipe' : 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'] as const),
+      ...([gate ? 'pipe' : 'ignore', filter ? 'pipe' : 'ignore'] as const),
+    ],
   });
-  const [args, status, block] = child.stdio.slice(3) as unknown as [Writable, Readable, Writable];
+  const [args, status, block, calls] = child.stdio.slice(3) as unknown as [
+    Writable,
+    Readable,
+    Writable,
+    Writable,
+  ];
   // Whoever ends early does not read what is left; the exit code says why.
-  for (const stream of [args, status, ...(gate ? [block] : [])]) {
+  for (const stream of [args, status, ...(gate ? [block] : []), ...(filter ? [calls] : [])]) {
     stream.on('error', () => undefined);
     // Each is a socket that reads as well: unread, it would never close.
     (stream as Duplex).resume();
   }
+  if (filter) calls.end(filter);
   args.end(
     argumentsOf(view, seenThrough(hidden))
       .map((argument) => `${argument}\0`)
@@ -295,20 +307,22 @@ const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * The same as a script, for programs that start others themselves: git its upload-pack. `argsFile` is a file of ours
- * that holds `argumentsFile`, and is read before the user id is given up.
+ * that holds `argumentsFile`, and is read before the user id is given up, as is `filterFile` with the `keyringFilter`.
  */
 export function scriptOf(
   host: SandboxHost,
   place: Place,
   command: readonly string[],
   argsFile: string,
+  filterFile: string | undefined,
 ): string {
   const words = [
     ...['env', '-i', `PATH=${process.env.PATH ?? INSIDE_PATH}`, `${MARKER}=${place.marker}`],
     ...prefixOf(host, place),
-    ...['--args', '3', '--', ...command],
+    ...['--args', '3', ...(filterFile === undefined ? [] : ['--seccomp', '4']), '--', ...command],
   ];
-  return `#!/bin/sh\nexec 3< ${quoted(argsFile)}\nexec ${words.map(quoted).join(' ')}\n`;
+  const filter = filterFile === undefined ? '' : `exec 4< ${quoted(filterFile)}\n`;
+  return `#!/bin/sh\nexec 3< ${quoted(argsFile)}\n${filter}exec ${words.map(quoted).join(' ')}\n`;
 }
 
 export const argumentsFile = ({ view, hidden }: Place): string =>

@@ -20,6 +20,7 @@ import {
   SandboxedFailure,
   scriptOf,
 } from '../sandbox/run.js';
+import { keyringFilter } from '../sandbox/syscalls.js';
 import { nextUid } from '../sandbox/uids.js';
 import { type Bind, hiddenOf } from '../sandbox/view.js';
 import { writeSecretFiles } from '../secrets.js';
@@ -50,7 +51,8 @@ const FORWARDER = [`${TOOLS}/node`, `${TOOLS}/dist/activities/egress/forwarder.j
 /** What git on a clone of an agent's may take at most. */
 const GIT_MS = 10 * 60_000;
 const GIT_BYTES = 64 * 1024 * 1024;
-const GIT_LIMITS: Limits = { processes: 256, openFiles: 4_096 };
+/** Filters that it has planted run then, and trees may be made to need all memory there is. */
+const GIT_LIMITS: Limits = { processes: 256, openFiles: 4_096, memory: 2 * 1024 ** 3 };
 const OPEN_FILES = 8_192;
 const GIT_TEMPORARY = 64 * 1024 * 1024;
 
@@ -248,7 +250,7 @@ export class Sandboxes {
         ...(also ? { also } : {}),
       });
     return {
-      git: (args, input) => run(['git', '-c', 'core.hooksPath=/dev/null', '-c', 'gc.auto=0', ...args], input),
+      git: (args, input) => run(['git', ...QUIET, ...args], input),
       hashes: async (paths) => {
         const hashes = new Map(paths.map((path) => [path, '']));
         const input = Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1');
@@ -262,7 +264,11 @@ export class Sandboxes {
         const files = { args: join(dir, 'upload-pack.args'), script: join(dir, 'upload-pack.sh') };
         const upload = ['timeout', '-k', '5', String(GIT_MS / 1_000), 'git', 'upload-pack', INSIDE.clone];
         await writeFile(files.args, argumentsFile(place), { mode: 0o600 });
-        await writeFile(files.script, scriptOf(this.host, place, upload, files.args), { mode: 0o700 });
+        const filter = keyringFilter();
+        const filterFile = filter && join(dir, 'upload-pack.filter');
+        if (filterFile) await writeFile(filterFile, filter, { mode: 0o600 });
+        const script = scriptOf(this.host, place, upload, files.args, filterFile);
+        await writeFile(files.script, script, { mode: 0o700 });
         await into.run(
           [
             ...['-c', 'fetch.fsckObjects=true'],
@@ -276,7 +282,6 @@ export class Sandboxes {
     };
   }
 
-  /** The station's own folder is ours; what is in it is the agent's. */
   /** The station's own folder is ours; what is in it is the agent's. */
   private async folders(dir: string, uid: number | undefined): Promise<void> {
     for (const name of ['home', 'result', 'requests']) await this.ownFolder(join(dir, name), uid);
@@ -362,6 +367,9 @@ export class Sandboxes {
     return { ...this.place(uid, binds, view, limits), marker: dir };
   }
 }
+
+/** What would run programs of the agent's, or go on in the background. */
+const QUIET = ['core.hooksPath=/dev/null', 'core.fsmonitor=false', 'gc.auto=0'].flatMap((one) => ['-c', one]);
 
 /** Git in a sandbox: nobody's configuration but the clone's own, which is the agent's. */
 const GIT_INSIDE = {

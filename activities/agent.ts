@@ -228,7 +228,7 @@ async function broughtForward(
   if ((await mirror.find(commit)) === undefined) await mirror.fetch([`+${refs}:${refs}`]);
   if ((await mirror.find(commit)) === undefined) return undefined;
   // What it may change is looked at when it lands.
-  const result = await integrate(mirror, { base, commit }, tip, () => ({ kind: 'lands' }));
+  const result = await integrate(mirror, { base, commit }, tip, () => ({ kind: 'lands' }), true);
   return result.kind === 'integrated' ? { start: result.commit, commit: result.commit } : { commit };
 }
 

@@ -5,7 +5,16 @@ import { GitError } from '../src/client/git.js';
 import { TreeEditor } from '../src/client/tree-editor.js';
 import type { Right } from '../src/domain/surfaces.js';
 import type { Mirror } from './mirror.js';
-import { applyChanges, type Change, changesBetween, conflicts, pathText, recommit } from './trees.js';
+import {
+  applyChanges,
+  type Change,
+  changesBetween,
+  conflicts,
+  pathText,
+  recommit,
+  TooManyChanges,
+} from './trees.js';
+import { newTwins, unsafeChanges } from './unsafe-changes.js';
 
 export type Integration =
   /** `aside`: changes of generated files that were left out, by the entry of the configuration that makes them anew. */
@@ -30,12 +39,43 @@ const refused = (code: Extract<Integration, { kind: 'refused' }>['code'], text: 
   text,
 });
 
-/** Integrates base..commit onto tip, as far as there is a right to each change. All three are commits of the mirror. */
+/**
+ * Integrates base..commit onto tip, as far as there is a right to each change, and unless `anyTree` it is fit for every
+ * disk, see unsafe-changes.ts. All three are commits of the mirror.
+ */
 export async function integrate(
   mirror: Mirror,
   order: { base: string; commit: string },
   tip: string,
   rights: Rights,
+  anyTree = false,
+): Promise<Integration> {
+  try {
+    const result = await bringOnto(mirror, order, tip, rights, anyTree);
+    if (result.kind === 'refused' || anyTree) return result;
+    const { commit } = result;
+    const twins = await newTwins(
+      mirror,
+      { from: tip, to: commit },
+      await changesBetween(mirror, tip, commit),
+    );
+    if (twins.length === 0) return result;
+    return refused(
+      'LANDING_REFUSED',
+      `one file on disks that do not tell such names apart: ${listed(twins)}`,
+    );
+  } catch (error) {
+    if (error instanceof TooManyChanges) return refused('LANDING_REFUSED', error.message);
+    throw error;
+  }
+}
+
+async function bringOnto(
+  mirror: Mirror,
+  order: { base: string; commit: string },
+  tip: string,
+  rights: Rights,
+  anyTree: boolean,
 ): Promise<Integration> {
   const { base, commit } = order;
   const all = await changesBetween(mirror, base, commit);
@@ -43,6 +83,11 @@ export async function integrate(
   const sets = [all, ...whole.map((step) => step.changes)];
   const problem = refusal(rights, sets);
   if (problem) return problem;
+  // Each commit, for all of them are on the branch afterwards, also what a later one takes back.
+  const unsafe = new Set<string>();
+  for (const set of anyTree ? [] : sets)
+    for (const problem of await unsafeChanges(mirror, set)) unsafe.add(problem);
+  if (unsafe.size > 0) return refused('LANDING_REFUSED', listed([...unsafe]));
   const aside = setAside(rights, sets);
   if (aside.size === 0 && base === tip && linear) return { kind: 'integrated', commit, behind: 0, aside };
   const kept = (changes: Change[]) =>

@@ -190,7 +190,7 @@ async function moveLedgerAlone(mirror: Mirror, entry: { kind: 'taken-over'; reas
 }
 
 async function landOne(host: Host, mirror: Mirror, role: string, order: LandingOrder): Promise<Landed> {
-  const { caseInsensitive = false, claims } = host.config.repositories[mirror.name] ?? {};
+  const { caseInsensitive = false, anyTree, claims } = host.config.repositories[mirror.name] ?? {};
   const rights = rightsOf(order.writes, { repository: mirror.name, caseInsensitive, claims, role });
   let refusals = 0;
   let before = '';
@@ -216,7 +216,7 @@ async function landOne(host: Host, mirror: Mirror, role: string, order: LandingO
       ...refuse(order, code, text),
       ...outside,
     });
-    const integrated = await integrate(mirror, order, tip, rights);
+    const integrated = await integrate(mirror, order, tip, rights, anyTree);
     if (integrated.kind === 'refused') return no(integrated.code, integrated.text);
     const { behind, aside } = integrated;
     const context = contextOf(host, mirror, role, order, integrated.commit);

@@ -1,6 +1,7 @@
 // Trees and commits built from bytes: what a commit changed, and the same change on another tree, path by path,
 // without rename detection, attributes, filters or a working tree.
 
+import { TooMuchOutput } from '../src/client/git.js';
 import { parseRawDiff, type RawChange } from '../src/client/raw-diff.js';
 import type { TreeEditor } from '../src/client/tree-editor.js';
 import type { Mirror } from './mirror.js';
@@ -11,21 +12,21 @@ export type Change = Omit<RawChange, 'status'>;
 /** The mode of what is not there. */
 export const GONE = '000000';
 
-/** What differs between two trees or commits, exactly. */
+/** A few nested trees that name each other many times over can stand for more paths than any memory holds. */
+export class TooManyChanges extends Error {}
+
+/** Bytes of a listing: several hundred thousand paths. */
+const MOST_LISTED = 128 * 1024 * 1024;
+
+/** What differs between two trees or commits, exactly. Throws TooManyChanges. */
 export async function changesBetween(mirror: Mirror, from: string, to: string): Promise<Change[]> {
-  return parseRawDiff(
-    await mirror.run([
-      'diff-tree',
-      '-r',
-      '-z',
-      '--raw',
-      '--no-renames',
-      '--no-abbrev',
-      '--no-commit-id',
-      from,
-      to,
-    ]),
-  );
+  const list = ['diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-abbrev', '--no-commit-id'];
+  const listing = await mirror.run([...list, from, to], { most: MOST_LISTED }).catch((error: unknown) => {
+    if (error instanceof TooMuchOutput)
+      throw new TooManyChanges(`more paths differ between ${from} and ${to} than can be listed`);
+    throw error;
+  });
+  return parseRawDiff(listing);
 }
 
 /** Paths as claims see them: bytes that are not UTF-8 become U+FFFD, which only a claim of a directory can cover. */

@@ -9,6 +9,8 @@ import { pipeline } from 'node:stream/promises';
 export interface GitOptions {
   input?: Buffer | string;
   env?: Readonly<Record<string, string>>;
+  /** Bytes of output; with more the process is ended, and TooMuchOutput thrown. */
+  most?: number;
 }
 
 /** One end of a pipe between two git processes. */
@@ -28,6 +30,8 @@ export class GitError extends Error {
     super(message);
   }
 }
+
+export class TooMuchOutput extends Error {}
 
 /** What every git of ours runs with, outside a sandbox and in one. */
 export const GIT_ENVIRONMENT: Readonly<Record<string, string>> = {
@@ -51,12 +55,21 @@ const STDERR_TAIL = 2000;
 
 /** Runs git in `dir` and gives what it wrote to stdout. Throws GitError when it fails. */
 export async function git(dir: string, args: readonly string[], opts: GitOptions = {}): Promise<Buffer> {
+  const { most = Number.POSITIVE_INFINITY } = opts;
   const child = start(dir, args, opts.env);
   const chunks: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+  let size = 0;
+  child.stdout.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size <= most) chunks.push(chunk);
+    else child.kill('SIGKILL');
+  });
   const ended = ending(child, args);
   child.stdin.end(opts.input ?? '');
-  await ended;
+  await ended.catch((error: unknown) => {
+    if (size > most) throw new TooMuchOutput(`git ${args.join(' ')}: more than ${most} bytes`);
+    throw error;
+  });
   return Buffer.concat(chunks);
 }
 

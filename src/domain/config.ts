@@ -71,6 +71,12 @@ const Repository = z.strictObject({
     .describe(
       'true where `A` and `a` are one file, as on the disks of macOS and Windows: claims that differ in case alone overlap.',
     ),
+  anyTree: z
+    .boolean()
+    .default(false)
+    .describe(
+      'true lets land what is refused otherwise: links that lead out of the repository, new submodules, names with a backslash or control characters, and new names that some disks take for another one in the same folder (case, spelling, closing dots).',
+    ),
   claims: Surfaces.optional().describe(
     'Which paths need a claim; every one when left out. `signalbox inventory` proposes this from the history.',
   ),

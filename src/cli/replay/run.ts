@@ -127,7 +127,8 @@ async function configFor(job: ReplayJob): Promise<object> {
   const sees = inside ? await foldersOf(source) : [];
   return {
     fleet: `replay-${process.pid}-${Date.now().toString(36)}`,
-    repositories: { real: { url: origin, branch: BRANCH } },
+    // Histories have everything.
+    repositories: { real: { url: origin, branch: BRANCH, anyTree: true } },
     roles: { [ROLE]: { resources: ['branch:real'] } },
     agents: { replay: { command, checkout: false, isolation, sees } },
     ceiling: agents,

@@ -17,6 +17,10 @@ import { bytesOf } from './workstation/guarded.js';
 const LOOK_MS = 200;
 const MOST_WAIT_MS = 3_000;
 const MOST_REQUEST_BYTES = 256 * 1024;
+/** So that nobody floods the fleet through it: how many are open at once, and served in one attempt. */
+const LIMITS = { open: 8, all: 1_000 };
+/** What a request may be called: it becomes part of an id, and of a file name that is a little longer. */
+const NAME = /^[A-Za-z0-9][\w.-]{0,99}$/;
 const REQUEST = '.request.json';
 const ANSWER = '.answer.json';
 
@@ -41,8 +45,9 @@ export function serveRequests(
   host: Pick<Host, 'client' | 'config' | 'log'>,
   folders: { requests: string; answers: string },
   whose: { task: string; fence: Fence },
+  limits = LIMITS,
 ): { close(): Promise<void> } {
-  const desk = new Desk(host, folders, whose);
+  const desk = new Desk(host, folders, whose, limits);
   return { close: () => desk.close() };
 }
 
@@ -50,6 +55,7 @@ class Desk {
   private readonly open = new Map<string, Open>();
   private readonly done = new Set<string>();
   private closed = false;
+  private full = false;
   private timer: NodeJS.Timeout | undefined;
   private looking: Promise<void> = Promise.resolve();
 
@@ -57,6 +63,7 @@ class Desk {
     private readonly host: Pick<Host, 'client' | 'config' | 'log'>,
     private readonly folders: { requests: string; answers: string },
     private readonly whose: { task: string; fence: Fence },
+    private readonly limits: typeof LIMITS,
   ) {
     this.schedule();
   }
@@ -68,7 +75,7 @@ class Desk {
   }
 
   private schedule(): void {
-    if (this.closed) return;
+    if (this.closed || (this.full && this.open.size === 0)) return;
     this.timer = setTimeout(() => {
       this.looking = this.look()
         .catch((error: unknown) => this.host.log(`requests of ${this.whose.task}: ${String(error)}`))
@@ -82,7 +89,12 @@ class Desk {
       found.filter((name) => name.endsWith(REQUEST)).map((name) => name.slice(0, -REQUEST.length)),
     );
     for (const name of names) {
-      if (this.done.has(name) || this.open.has(name)) continue;
+      if (this.done.has(name) || this.open.has(name) || !NAME.test(name)) continue;
+      if (this.done.size + this.open.size >= this.limits.all) {
+        this.sayFull();
+        break;
+      }
+      if (this.open.size >= this.limits.open) break;
       this.open.set(name, { wait: LOOK_MS, next: 0, written: '', sent: false });
     }
     for (const [name, open] of this.open) {
@@ -90,6 +102,14 @@ class Desk {
       if (!names.has(name)) await this.withdraw(name, open);
       else if (performance.now() >= open.next) await this.serve(name, open);
     }
+  }
+
+  private sayFull(): void {
+    if (!this.full)
+      this.host.log(
+        `${this.whose.task} has asked ${this.limits.all} times; what else it asks for is not looked at`,
+      );
+    this.full = true;
   }
 
   private get workflow() {

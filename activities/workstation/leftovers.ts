@@ -31,7 +31,9 @@ export async function hashed(clone: Clone, status: Buffer): Promise<DirtyFiles> 
 /** Commits what the agent left uncommitted. Files that only looked changed from the start are left alone. */
 export async function commitLeftovers(clone: Clone, untouched: DirtyFiles, task: string): Promise<boolean> {
   const dirty = await dirtyFiles(clone);
-  const paths = [...dirty].filter(([path, hash]) => untouched.get(path) !== hash).map(([path]) => path);
+  const paths = [...dirty]
+    .filter(([path, hash]) => untouched.get(path) !== hash && !isBelow(path, dirty))
+    .map(([path]) => path);
   if (paths.length === 0) return false;
   const input = Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1');
   const add = ['--literal-pathspecs', 'add', '--all', '--force'];
@@ -41,6 +43,13 @@ export async function commitLeftovers(clone: Clone, untouched: DirtyFiles, task:
   const message = `Work of ${task}\n\nLeft uncommitted by its agent and committed for it.`;
   await clone.git(['commit', '--quiet', '--no-verify', '--no-gpg-sign', '--message', message]);
   return true;
+}
+
+/** A file below what is a file or link itself now goes with that: git takes no path through a link. */
+function isBelow(path: string, dirty: DirtyFiles): boolean {
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+    if (dirty.has(path.slice(0, slash))) return true;
+  return false;
 }
 
 /** The commit that the clone's HEAD stands for. */

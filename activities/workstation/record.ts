@@ -1,8 +1,9 @@
 // The folder of an attempt, and the record in it, for whoever finds it after its worker's death.
 
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { type Fence, fenceText } from '../../src/domain/fence.js';
 import { writeWhole } from '../presence.js';
 import type { ProcessIdentity } from '../processes.js';
@@ -22,6 +23,8 @@ export interface WorkstationRecord {
   /** The agent, once it has started: without a sandbox the leader of its process group, else what keeps the sandbox alive. */
   processes?: ProcessIdentity[];
 }
+
+const run = promisify(execFile);
 
 const RECORD = 'workstation.json';
 
@@ -50,11 +53,10 @@ export async function findRecords(home: string): Promise<{ dir: string; record: 
 
 /** Removes the folder, and the task's folders above it when they are empty. */
 export async function removeWorkstation(dir: string): Promise<void> {
-  const remove = () => rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
-  await remove().catch(async () => {
-    // An agent may have closed folders of its own even to us.
-    spawnSync('chmod', ['-R', 'u+rwX', '--', dir], { stdio: 'ignore' });
-    await remove();
+  await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }).catch(async () => {
+    // An agent may have closed folders of its own even to us, and nested them deeper than any path reaches.
+    await run('chmod', ['-R', 'u+rwX', '--', dir]).catch(() => undefined);
+    await run('rm', ['-rf', '--', dir]);
   });
   for (const above of [dirname(dir), dirname(dirname(dir))]) {
     if ((await readdir(above).catch(() => ['?'])).length === 0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * From a clean clone to a running command: `node scripts/bootstrap.mjs demo|test|check|bench|properties|mutants|build [args…]`.
+ * From a clean clone to a running command: `node scripts/bootstrap.mjs demo|test|attack|check|bench|properties|mutants|build [args…]`.
  * Guarantees: what is missing is installed, built or fetched first, and nothing twice; exit codes and signals of
  * the command pass through; needs Node and git only, no package.
  */
@@ -32,6 +32,13 @@ const COMMANDS = {
     await build([]);
     const env = { SIGNALBOX_TEMPORAL_BIN: await temporalBinary() };
     return await node([join('node_modules', 'vitest', 'vitest.mjs'), 'run', ...args], env);
+  },
+  /** The attacks on workstations alone; `test` runs them too. */
+  async attack(args) {
+    await bubblewrap(false);
+    await build([]);
+    const config = ['--config', 'vitest.attack.config.ts'];
+    return await node([join('node_modules', 'vitest', 'vitest.mjs'), 'run', ...config, ...args]);
   },
   check,
   async bench(args) {

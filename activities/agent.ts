@@ -29,7 +29,7 @@ import { bytesOf } from './workstation/guarded.js';
 import { commitLeftovers, headOf } from './workstation/leftovers.js';
 import { keepCommits, makeWorkstation } from './workstation/make.js';
 import { removeWorkstation, workstationDir, writeRecord } from './workstation/record.js';
-import type { StationEnd, Workstation } from './workstation/station.js';
+import { BadCommits, type StationEnd, type Workstation } from './workstation/station.js';
 
 export interface AgentInput {
   /** Full name: plan/task. */
@@ -99,7 +99,7 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
         const result: AttemptResult = {
           kind: 'failed',
           dead: !(error instanceof StillAlive),
-          code: 'WORKSTATION_FAILED',
+          code: error instanceof BadCommits ? 'AGENT_FAILED' : 'WORKSTATION_FAILED',
           text,
         };
         return { result, record: { ...record, ended: new Date().toISOString(), result } };

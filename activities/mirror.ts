@@ -27,6 +27,8 @@ export class Mirror {
     readonly url: string,
     readonly branch: string,
     readonly dir: string,
+    /** Takes objects that git finds malformed, as old histories hold them. */
+    readonly anyObject = false,
   ) {}
 
   /** Makes the mirror if this host has none yet. Throws what git says when the repository cannot be read. */
@@ -256,12 +258,12 @@ const said = (error: unknown): string =>
 /** The mirrors of one fleet on this host, by repository name. */
 export function mirrorsOf(
   home: string,
-  repositories: Record<string, { url: string; branch: string }>,
+  repositories: Record<string, { url: string; branch: string; anyTree?: boolean | undefined }>,
 ): Map<string, Mirror> {
   return new Map(
-    Object.entries(repositories).map(([name, { url, branch }]) => [
+    Object.entries(repositories).map(([name, { url, branch, anyTree }]) => [
       name,
-      new Mirror(name, url, branch, join(home, 'mirrors', `${name}.git`)),
+      new Mirror(name, url, branch, join(home, 'mirrors', `${name}.git`), anyTree),
     ]),
   );
 }

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { GIT_ENVIRONMENT } from '../../src/client/git.js';
+import { GIT_ENVIRONMENT, GitError } from '../../src/client/git.js';
 import type { AgentKind } from '../../src/domain/config.js';
 import type { Mirror } from '../mirror.js';
 import { removeEmptyCgroups } from '../sandbox/cgroup.js';
@@ -31,7 +31,14 @@ import { type Clone, hashed } from './leftovers.js';
 import { openNetwork, PROXY_PORT } from './network.js';
 import { cloneConfig } from './plain.js';
 import { type PoolOptions, type Ready, ReadyClones } from './pool.js';
-import type { AgentProcess, SecretFile, StationEnd, StationOptions, Workstation } from './station.js';
+import {
+  type AgentProcess,
+  BadCommits,
+  type SecretFile,
+  type StationEnd,
+  type StationOptions,
+  type Workstation,
+} from './station.js';
 
 /** What an agent of this kind gets. */
 export type StationRules = Pick<
@@ -269,15 +276,19 @@ export class Sandboxes {
         if (filterFile) await writeFile(filterFile, filter, { mode: 0o600 });
         const script = scriptOf(this.host, place, upload, files.args, filterFile);
         await writeFile(files.script, script, { mode: 0o700 });
-        await into.run(
+        const fetched = into.run(
           [
-            ...['-c', 'fetch.fsckObjects=true'],
+            ...['-c', `fetch.fsckObjects=${!into.anyObject}`],
             ...['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-auto-gc'],
             `--upload-pack=sh '${files.script.replaceAll("'", "'\\''")}'; :`,
             ...['--end-of-options', join(dir, 'clone'), `+${commit}:${ref}`],
           ],
           { env: { GIT_ALLOW_PROTOCOL: 'file' } },
         );
+        await fetched.catch((error: unknown) => {
+          const said = error instanceof GitError ? error.stderr : '';
+          throw /fsck error/.test(said) ? new BadCommits(said) : error;
+        });
       },
     };
   }

@@ -8,6 +8,13 @@ import type { Mirror } from '../mirror.js';
 import type { ProcessEnd, ProcessIdentity } from '../processes.js';
 import type { Clone, DirtyFiles } from './leftovers.js';
 
+/** What an agent committed is nothing that git takes; it stays in the workstation's folder. */
+export class BadCommits extends Error {
+  constructor(said: string) {
+    super(`its commits hold what git refuses: ${said}`);
+  }
+}
+
 export interface StationOptions {
   task: string;
   mirror: Mirror;

@@ -75,7 +75,7 @@ const Repository = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'true lets land what is refused otherwise: links that lead out of the repository, new submodules, names with a backslash or control characters, and new names that some disks take for another one in the same folder (case, spelling, closing dots).',
+      'true lets land what is refused otherwise: links that lead out of the repository, new submodules, names with a backslash or control characters, and new names that some disks take for another one in the same folder (case, spelling, closing dots); and objects that git finds malformed, as old histories hold them.',
     ),
   claims: Surfaces.optional().describe(
     'Which paths need a claim; every one when left out. `signalbox inventory` proposes this from the history.',

@@ -3,6 +3,7 @@
 // it and handing out its commits all happen in sandboxes that see only that clone and the branch's history.
 
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GIT_ENVIRONMENT, GitError } from '../../src/client/git.js';
@@ -103,6 +104,10 @@ export class Sandboxes {
     if (closed !== undefined)
       throw new Error(
         `agents have a user id of their own, which may not read ${closed}, named in \`sees\`: chmod -R o+rX it`,
+      );
+    if (this.host.root && (statSync(this.home).mode & 0o001) === 0)
+      throw new Error(
+        `agents have user ids of their own, which may not enter ${this.home}: chmod o+x it, and start the worker with umask 022`,
       );
     this.prepared ??= prepare(this.home);
     await Promise.all([

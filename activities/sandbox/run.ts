@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import {
   childrenOf,
+  endTree,
   identityOf,
   isAlive,
   MARKER,
@@ -108,6 +109,7 @@ async function toItsEnd(
   const end = await ended;
   signal?.removeEventListener('abort', abort);
   await (ending ?? endSandbox(processes, 0));
+  if (ending) await endTree(undefined, spec.marker, 0);
   // With nobody left to write, what is in the pipes comes through at once.
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 2_000).unref())]);
   child.stdout?.destroy();
@@ -273,6 +275,10 @@ export async function execSandboxed(
     if (child.pid !== undefined) send(child.pid, 'SIGKILL');
   };
   const timer = setTimeout(() => give(`took longer than ${timeoutMs} ms`), timeoutMs);
+  // Killed while it starts, bubblewrap leaves a child that waits for it for ever, and holds the pipes.
+  child.once('exit', () => {
+    if (problem !== undefined) void endTree(undefined, place.marker, 0).catch(() => undefined);
+  });
   const stopped = () => give('was stopped');
   if (stop?.aborted) stopped();
   stop?.addEventListener('abort', stopped, { once: true });

@@ -1,5 +1,5 @@
 // What is never in a snapshot of another task's tree: every entry of the list, in every spelling that some file system
-// takes for it; names that deceive; and what a task may say about its peers.
+// takes for it; and names that deceive.
 
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
@@ -7,8 +7,6 @@ import { describe, expect, it, test } from 'vitest';
 import { emptyManifest, excludedBy, leaveOut, shownPath } from '../src/domain/peering.js';
 import { EXCLUDES } from '../src/domain/peering-excludes.js';
 import { withLists } from '../src/domain/peering-page.js';
-import { Plan, SingleTask, TaskInput } from '../src/domain/plan.js';
-import { fieldPath, problemsOf } from '../src/domain/problems.js';
 
 const PATTERNS = EXCLUDES.map(({ pattern }) => pattern);
 
@@ -238,73 +236,4 @@ test('docs/peering.md has the lists as they are: `npm run peering` writes them',
   const page = readFileSync('docs/peering.md', 'utf8');
   expect(withLists(page)).toBe(page);
   for (const pattern of PATTERNS) expect(page).toContain(`- \`${pattern}\`: `);
-});
-
-describe('the peers of a task', () => {
-  const task = (id: string, more: object = {}) => ({ id, prompt: 'p', ...more });
-  const wrong = (schema: typeof Plan | typeof SingleTask, input: object): string[] => {
-    const parsed = schema.safeParse(input);
-    if (parsed.success) return [];
-    return problemsOf(parsed.error, schema, input).map(
-      ({ path, message }) => `${fieldPath(path)}: ${message}`,
-    );
-  };
-
-  it('travel with it, from its commits when nothing else is said', () => {
-    const peers = [
-      { task: 'code', as: 'code' },
-      { task: 'other/b', as: 'live', from: 'worktree' },
-    ];
-    expect(TaskInput.parse({ fleet: 'f', task: task('a', { peers }) }).task.peers).toEqual([
-      { task: 'code', as: 'code', from: 'commit' },
-      { task: 'other/b', as: 'live', from: 'worktree' },
-    ]);
-    expect(SingleTask.parse(task('a')).peers).toEqual([]);
-  });
-
-  it.each(['../up', 'a/b', '.git', '', 'a b', 'a\\b', 'a.', '-x'])('are not called %j', (as) => {
-    expect(wrong(SingleTask, task('a', { peers: [{ task: 'b', as }] })).join()).toMatch(/peers\[0\]\.as/);
-  });
-
-  it('have a name each, also where case does not count', () => {
-    const peers = [
-      { task: 'b', as: 'Peer' },
-      { task: 'c', as: 'peer' },
-    ];
-    expect(wrong(SingleTask, task('a', { peers }))).toEqual(['peers[1].as: "peer" is there twice']);
-  });
-
-  it('are others, however it is written', () => {
-    const own = wrong(SingleTask, task('a', { peers: [{ task: 'a', as: 'x' }] }));
-    expect(own).toEqual(['peers[0].task: a task is no peer of its own']);
-    const tasks = [task('a', { peers: [{ task: 'p/a', as: 'x' }] })];
-    expect(wrong(Plan, { plan: 'p', tasks })).toEqual([
-      'tasks[0].peers[0].task: a task is no peer of its own',
-    ]);
-  });
-
-  it('are tasks of the plan, or of another plan by its name', () => {
-    const tasks = [
-      task('a', {
-        peers: [
-          { task: 'bb', as: 'x' },
-          { task: 'q/z', as: 'y' },
-          { task: 'p/b', as: 'z' },
-        ],
-      }),
-      task('b'),
-    ];
-    expect(wrong(Plan, { plan: 'p', tasks })).toEqual([
-      'tasks[0].peers[0].task: no task of this plan is called "bb"',
-    ]);
-  });
-
-  it('are written with known keys and values only', () => {
-    expect(wrong(SingleTask, task('a', { peers: [{ task: 'b', as: 'x', mode: 'rw' }] })).join()).toMatch(
-      /mode/,
-    );
-    expect(wrong(SingleTask, task('a', { peers: [{ task: 'b', as: 'x', from: 'disk' }] })).join()).toMatch(
-      /from/,
-    );
-  });
 });

@@ -162,7 +162,6 @@ describe('a plan', () => {
       writes: [],
       reads: [],
       assumes: [],
-      peers: [],
       after: [],
       env: {},
     });

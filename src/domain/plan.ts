@@ -4,7 +4,6 @@ import { z } from 'zod';
 import { Assumption, ON_BROKEN } from './assumptions.js';
 import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config.js';
 import { Claim } from './fields.js';
-import { fold } from './folding.js';
 import { findCycle } from './graph.js';
 import { reservedPlan, SINGLE, TASK_NAME, taskNameIn } from './ids.js';
 import type { PlanRef, TaskFacts } from './messages.js';
@@ -53,24 +52,6 @@ const Env = z
     }
   });
 
-export const PEER_FROM = ['commit', 'worktree'] as const;
-
-const Peer = z.strictObject({
-  task: Upstream.describe(
-    'Whose tree: the id of a task of this plan, or plan/task for one of another plan of the fleet.',
-  ),
-  as: Name.regex(/[^.]$/, 'a name that does not end in a dot').describe(
-    'The snapshot appears at `.shared/` and this name; unique in the task.',
-  ),
-  from: z
-    .enum(PEER_FROM)
-    .default('commit')
-    .describe(
-      'What is seen: the commits of the other task, or the working tree of its agent as it stands. commit when left out.',
-    ),
-});
-export type Peer = z.infer<typeof Peer>;
-
 export const Task = z.strictObject({
   id: Name.describe('Unique in its plan.'),
   title: z.string().max(200).optional(),
@@ -116,13 +97,6 @@ export const Task = z.strictObject({
     .default([])
     .describe(
       'The tasks that this one waits for, each until it has landed (writers) or finished (read-only): tasks of this plan by id, those of other plans as plan/task, whatever their repository; they may be submitted later.',
-    ),
-  peers: z
-    .array(Peer)
-    .max(20)
-    .default([])
-    .describe(
-      'Whose trees the task asks to see, each as a filtered read-only snapshot once its owner has granted it.',
     ),
   ifBusy: z
     .enum(IF_BUSY)
@@ -203,12 +177,6 @@ function checkTask(task: Task, ctx: z.core.$RefinementCtx): void {
   });
   if (task.after.some((edge) => edge.task === task.id))
     complain(['after'], `waits for itself: ${task.id} -> ${task.id}`);
-  // Folders of some systems do not tell `A` from `a`.
-  const shared = task.peers.map(({ as }) => fold(as));
-  task.peers.forEach(({ task: peer, as }, i) => {
-    if (peer === task.id) complain(['peers', i, 'task'], 'a task is no peer of its own');
-    if (shared.indexOf(fold(as)) !== i) complain(['peers', i, 'as'], `"${as}" is there twice`);
-  });
 }
 
 export const Plan = z
@@ -224,7 +192,6 @@ export const Plan = z
     const tasks = written.map((task) => ({
       ...task,
       after: task.after.map((edge) => ({ ...edge, task: own(edge.task) })),
-      peers: task.peers.map((peer) => ({ ...peer, task: own(peer.task), written: peer.task })),
     }));
     const first = new Map<string, number>();
     tasks.forEach((task, index) => {
@@ -259,23 +226,6 @@ export const Plan = z
             message: `"${edge.task}" is read-only and never lands: wait until it has finished`,
           });
         }
-      });
-    });
-    tasks.forEach((task, index) => {
-      task.peers.forEach((peer, i) => {
-        const complain = (message: string, params?: object) =>
-          ctx.addIssue({
-            code: 'custom',
-            path: ['tasks', index, 'peers', i, 'task'],
-            message,
-            ...(params ? { params } : {}),
-          });
-        if (!peer.task.includes('/') && !first.has(peer.task))
-          complain(`no task of this plan is called "${peer.task}"`, {
-            candidates: [...first.keys()],
-            found: peer.task,
-          });
-        else if (peer.task === task.id && peer.written !== task.id) complain('a task is no peer of its own');
       });
     });
     const cycle = known

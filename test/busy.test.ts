@@ -1,13 +1,10 @@
 // Tasks that would rather end than wait: what counts as busy, when that is looked at, and what follows. The property over
 // random events with faults is in decide.test.ts, through the model (support/busy-model.ts).
 
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { describe, expect, inject, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { explain } from '../src/domain/reasons.js';
 import { carry, restore } from '../src/domain/state.js';
 import { Box } from './support/box.js';
-import { edit, replayHistories, TestFleet } from './support/fleet.js';
 
 const fail = { ifBusy: 'fail' as const };
 
@@ -167,41 +164,4 @@ test('a sentence for each of both cases', () => {
   const evidence = { path: 'a', held: 'a', holder: 's/a' };
   expect(explain('CLAIMS_BUSY', { ...evidence, state: 'asked for' })).toContain('asked for by s/a');
   expect(explain('CLAIMS_BUSY', { ...evidence, held: ':(glob)*', state: 'held' })).toContain('overlaps');
-});
-
-test('on a real server, it ends without an attempt, and what waits for it is cancelled', async () => {
-  const fleet = await TestFleet.start();
-  try {
-    const go = join(fleet.dir, 'go');
-    const role = 'main';
-    const first = await fleet.submit('x', [
-      {
-        id: 'a',
-        prompt: edit('a', 'x', `touch '${go}.on'; until test -e '${go}'; do sleep 0.1; done`),
-        role,
-        writes: ['a'],
-      },
-    ]);
-    await fleet.until('the agent', () => existsSync(`${go}.on`));
-    const ended = await fleet.run('y', [
-      { id: 'b', prompt: 'exit 1', role, writes: ['a/b'], ifBusy: 'fail' },
-      { id: 'c', prompt: 'exit 1', after: ['b'] },
-      { id: 'd', prompt: edit('d', 'x'), role, writes: ['d'], ifBusy: 'fail' },
-    ]);
-    expect(ended.b?.outcome).toEqual({
-      kind: 'failed',
-      code: 'CLAIMS_BUSY',
-      text: 'a/b overlaps a, held by x/a, which was earlier, and it was not to wait',
-    });
-    expect(ended.c?.outcome).toMatchObject({ kind: 'cancelled', code: 'UPSTREAM_FAILED' });
-    expect(ended.d?.outcome?.kind).toBe('landed');
-    const [packet] = await fleet.packets('y/b');
-    expect([packet?.outcome.code, packet?.attempts]).toEqual(['CLAIMS_BUSY', []]);
-    writeFileSync(go, '');
-    expect((await fleet.signalbox.wait(first)).get('x/a')?.outcome?.kind).toBe('landed');
-    expect(await fleet.violations(['x/a', 'y/b', 'y/c', 'y/d'])).toEqual([]);
-  } finally {
-    await fleet.stop();
-  }
-  expect(await replayHistories(inject('temporal'), [fleet.name])).toBeGreaterThan(4);
 });

@@ -1,5 +1,6 @@
 // Looks after what cannot look after itself, without a single event in any history while all is well: a coordinator
-// that was terminated is started again; a task or writer that was closed behind the coordinator's back is reported.
+// that was terminated, or cannot go on, is started again, and so is a writer; a task or writer that was closed behind the
+// coordinator's back is reported.
 
 import { type Client, WorkflowNotFoundError } from '@temporalio/client';
 import { runningStates } from '../activities/delivery.js';
@@ -8,6 +9,7 @@ import type { Config } from '../src/domain/config.js';
 import { coordinatorId, QUERY, SIGNAL, taskWorkflowId, writerId } from '../src/domain/ids.js';
 import type { Message } from '../src/domain/messages.js';
 import type { LiveTask } from '../src/domain/views.js';
+import { Singleton } from './singleton.js';
 
 const CHECK_MS = 3_000;
 /** A query of a workflow that is ended at that moment may never be answered. */
@@ -27,12 +29,21 @@ export class Watchdog {
   private odd: ReadonlySet<string> = new Set();
   /** When tasks were asked because of what was odd, by performance.now(). */
   private readonly asked = new Map<string, number>();
+  private readonly coordinator: Singleton;
+  private readonly writers: Singleton[];
 
   constructor(
     private readonly client: Client,
     private readonly config: Config,
     private readonly log: (line: string) => void,
-  ) {}
+    /** See Singleton, in milliseconds. */
+    patience?: number,
+  ) {
+    const { fleet, roles } = config;
+    const singleton = (id: string) => new Singleton(client, id, log, patience);
+    this.coordinator = singleton(coordinatorId(fleet));
+    this.writers = Object.keys(roles).map((role) => singleton(writerId(fleet, role)));
+  }
 
   start(): void {
     this.timer = setTimeout(() => void this.check(), CHECK_MS);
@@ -54,7 +65,7 @@ export class Watchdog {
   }
 
   private async look(): Promise<void> {
-    if (!(await this.coordinatorRuns())) {
+    if (!(await this.coordinator.runs())) {
       this.log('the coordinator does not run: starting it again');
       await this.tell([]);
     } else if (++this.checks % SWEEP_EVERY === 0) {
@@ -62,18 +73,10 @@ export class Watchdog {
     }
   }
 
-  private async coordinatorRuns(): Promise<boolean> {
-    try {
-      const { status } = await this.client.workflow.getHandle(coordinatorId(this.config.fleet)).describe();
-      return status.name === 'RUNNING';
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return false;
-      throw error;
-    }
-  }
-
   private async sweep(): Promise<void> {
     const { fleet } = this.config;
+    // One that has ended is started by its next orders; the coordinator hears below that it has to give them.
+    for (const writer of this.writers) await writer.runs();
     const coordinator = this.client.workflow.getHandle(coordinatorId(fleet));
     const live = await coordinator.query<LiveTask[]>(QUERY.live);
     const running = await runningStates(this.client, fleet);

@@ -5,7 +5,7 @@
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { taskName } from '../src/domain/ids.js';
-import type { TaskReport } from '../src/domain/messages.js';
+import type { Standing, TaskReport } from '../src/domain/messages.js';
 import { type AttemptRecord, draftOf, type Packet, packetWith } from '../src/domain/packet.js';
 import { factsOf, planOf, TaskInput } from '../src/domain/plan.js';
 import { problemsOf, problemText } from '../src/domain/problems.js';
@@ -15,7 +15,9 @@ import type { Host } from './host.js';
 import type { Outbox } from './outbox.js';
 
 /** How long an answer is waited for, in milliseconds: a workflow task is kept open for it, or the slot of an agent. */
-const PATIENCE = { workflowTask: 1_000, slot: 5_000, landing: 2_000 };
+const PATIENCE = { workflowTask: 1_000, slot: 5_000 };
+/** For a landing: of a role whose last one was waited for in vain only as long as it takes to see that it has become quick. */
+const LANDING = { quick: 5_000, slow: 500 };
 
 export interface AttemptInput extends AgentInput {
   /** What the task says while the attempt runs, under a number that is kept for its end. */
@@ -65,6 +67,18 @@ function isAbandoned(): boolean {
 }
 
 export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Outbox, parts: TaskParts) {
+  /** Roles whose last landing was waited for in vain. */
+  const slow = new Set<string>();
+
+  /** What comes of a landing that has begun; undefined when that takes long. */
+  async function landed(end: TaskReport): Promise<Standing | undefined> {
+    const role = end.facts.role ?? '';
+    const standing = await outbox.next(end, slow.has(role) ? LANDING.slow : LANDING.quick);
+    if (standing) slow.delete(role);
+    else slow.add(role);
+    return standing;
+  }
+
   /** A task's word to the coordinator; with the answer when it asks for one and that comes soon. */
   async function report({ report, asks, gap }: ReportInput): Promise<Answered> {
     if (gap !== undefined) outbox.pause(gap);
@@ -108,7 +122,7 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
         const answer = await outbox.ask(end, PATIENCE.slot);
         // A landing that goes quickly is the end of the attempt as well, and costs its task nothing more.
         const lands = answer?.phase === 'landing' && answer.decision.verdict === 'land';
-        const standing = (lands ? await outbox.next(end, PATIENCE.landing) : undefined) ?? answer;
+        const standing = (lands ? await landed(end) : undefined) ?? answer;
         if (!standing) return { ...run, told: true };
         const { outcome } = standing;
         if (!outcome) return { ...run, told: true, standing };
@@ -118,13 +132,18 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
           () => true,
           () => false,
         );
-        return { ...run, told: true, standing, kept };
+        return { ...run, told: true, standing: kept ? withoutStory(standing) : standing, kept };
       } catch (error) {
         host.log(`the end of ${input.task} is told by its workflow: ${String(error)}`);
         return { ...run, told: false };
       }
     },
   };
+}
+
+/** What stands in the packet by then need not stand in the history. */
+function withoutStory({ story: _, beside: __, ...standing }: Standing): Standing {
+  return standing;
 }
 
 function inputOf(raw: unknown): TaskInput {

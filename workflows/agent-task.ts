@@ -452,11 +452,13 @@ class TaskRun {
   }
 
   private showInList(state: string, reason: string, holder: string): void {
+    const { shown } = this;
+    const [, , ...holderShown] = shown.split(' ');
     upsertSearchAttributes({
-      ...(this.shown === '' ? { [SEARCH.fleet]: [this.input.fleet], [SEARCH.plan]: [this.plan.id] } : {}),
+      ...(shown === '' ? { [SEARCH.fleet]: [this.input.fleet], [SEARCH.plan]: [this.plan.id] } : {}),
       [SEARCH.state]: [state],
       [SEARCH.reason]: [reason],
-      [SEARCH.holder]: holder ? [holder] : [],
+      ...(holderShown.join(' ') === holder ? {} : { [SEARCH.holder]: holder ? [holder] : [] }),
     });
   }
 }

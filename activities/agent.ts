@@ -2,13 +2,13 @@
 // out by what it sees (exit code, commits), and ends only when no process of the agent is left.
 
 import { mkdir } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Context, heartbeat } from '@temporalio/activity';
 import { tailOf } from '../src/client/segments.js';
 import { type AgentKind, agentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
+import { hostQueue } from '../src/domain/ids.js';
 import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import { type Use, useText } from '../src/domain/resources.js';
@@ -69,6 +69,7 @@ const ENDING = 0.1;
 const REPORT_BYTES = 16_000;
 const TAIL_BYTES = 2_000;
 const MOST_CHANGES = 200;
+const NO_ROOM = 'it came to a host that had just become full';
 
 export const logFile = (home: string, task: string, attempt: number, fence: Fence): string =>
   join(home, 'logs', task, `${String(attempt).padStart(3, '0')}-${fenceText(fence)}.log`);
@@ -89,9 +90,14 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
         stop.abort();
       });
       const started = new Date().toISOString();
-      const record: AttemptRecord = { attempt: input.attempt, fence: input.fence, started, host: hostname() };
+      const record: AttemptRecord = { attempt: input.attempt, fence: input.fence, started, host: host.id };
       try {
-        const result = await attempt(host, input, record, stop.signal, () => lapsed);
+        const own = Context.current().info.taskQueue === hostQueue(host.config.fleet, host.id);
+        const entry = { agent: input.agent, own, stop: stop.signal };
+        const ran = await host.room.holding(entry, () =>
+          attempt(host, input, record, stop.signal, () => lapsed),
+        );
+        const result = ran ?? (stop.signal.aborted ? stopped(lapsed) : failed('WORKER_LOST', NO_ROOM));
         return { result, record: { ...record, ended: new Date().toISOString(), result } };
       } catch (error) {
         // The folder stays: there may be work in it that is kept nowhere else.

@@ -39,65 +39,118 @@ test('a host with --memory serves a fleet whose every kind says what it takes, a
 describe('the room of a host', () => {
   const never = new AbortController().signal;
 
-  /** An attempt from its reserved slot to its end. */
-  function attempt(room: Room, agent: string): { end: () => Promise<void> } {
+  type Offers = Room['common'];
+
+  /** An attempt from its reserved slot to its end; `entered` is false when it found no room. */
+  function attempt(room: Room, agent: string, offers: Offers = room.common, stop = never) {
     let finish = () => {};
     const over = new Promise<void>((resolve) => {
       finish = resolve;
     });
-    const done = room.holding(agent, () => over).then(() => room.releaseSlot());
-    return {
+    const one = {
+      running: false,
+      done: false,
+      entered: Promise.resolve(false),
       end: async () => {
         finish();
-        await done;
+        await one.entered;
       },
     };
+    const run = async () => {
+      one.running = true;
+      await over;
+      one.running = false;
+      return true;
+    };
+    one.entered = room.holding({ agent, own: offers === room.own, stop }, run).then((ran) => {
+      offers.releaseSlot();
+      one.done = true;
+      return ran === true;
+    });
+    return one;
   }
 
   test('has so many slots, and gives a free one to whoever has waited longest', async () => {
-    const room = new Room(config(), { slots: 2 });
-    expect([room.tryReserveSlot(), room.tryReserveSlot(), room.tryReserveSlot()]).toEqual([{}, {}, null]);
+    const { common } = new Room(config(), { slots: 2 });
+    expect([common.tryReserveSlot(), common.tryReserveSlot(), common.tryReserveSlot()]).toEqual([
+      {},
+      {},
+      null,
+    ]);
     const order: number[] = [];
-    const waiting = [1, 2].map((n) => room.reserveSlot(undefined, never).then(() => order.push(n)));
-    room.releaseSlot();
+    const waiting = [1, 2].map((n) => common.reserveSlot(undefined, never).then(() => order.push(n)));
+    common.releaseSlot();
     await waiting[0];
     expect(order).toEqual([1]);
-    room.releaseSlot();
+    common.releaseSlot();
     await Promise.all(waiting);
     expect(order).toEqual([1, 2]);
   });
 
   test('a slot takes the largest kind until it is known for which it is', async () => {
     const room = new Room(config(), { slots: 9, memory: 5 * GB });
-    expect([room.tryReserveSlot(), room.tryReserveSlot()]).toEqual([{}, null]);
+    const { common } = room;
+    expect([common.tryReserveSlot(), common.tryReserveSlot()]).toEqual([{}, null]);
     const small = attempt(room, 'small');
-    expect(room.tryReserveSlot(), '1 of 5 GB is taken: the largest still fits').toEqual({});
+    expect(common.tryReserveSlot(), '1 of 5 GB is taken: the largest still fits').toEqual({});
     const big = attempt(room, 'big');
-    expect(room.tryReserveSlot()).toBeNull();
+    expect(common.tryReserveSlot()).toBeNull();
     await small.end();
-    expect(room.tryReserveSlot(), '4 of 5 GB').toBeNull();
+    expect(common.tryReserveSlot(), '4 of 5 GB').toBeNull();
     await big.end();
-    expect(room.tryReserveSlot()).toEqual({});
+    expect(common.tryReserveSlot()).toEqual({});
   });
 
   test('who no longer wants a slot does not get one', async () => {
-    const room = new Room(config(), { slots: 1 });
-    room.tryReserveSlot();
+    const { common } = new Room(config(), { slots: 1 });
+    common.tryReserveSlot();
     const abort = new AbortController();
-    const given = room.reserveSlot(undefined, abort.signal);
+    const given = common.reserveSlot(undefined, abort.signal);
     abort.abort();
     await expect(given).rejects.toMatchObject({ name: 'AbortError' });
-    const next = room.reserveSlot(undefined, never);
-    room.releaseSlot();
+    const next = common.reserveSlot(undefined, never);
+    common.releaseSlot();
     expect(await next).toEqual({});
-    await expect(room.reserveSlot(undefined, abort.signal)).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(common.reserveSlot(undefined, abort.signal)).rejects.toMatchObject({ name: 'AbortError' });
+  });
+
+  test('what one queue offers the other may take; who comes too late waits, and goes back', async () => {
+    const room = new Room(config(), { slots: 1 }, 50);
+    expect([room.common.tryReserveSlot(), room.own.tryReserveSlot()]).toEqual([{}, {}]);
+    const first = attempt(room, 'big', room.own);
+    expect([room.common.tryReserveSlot(), room.own.tryReserveSlot()]).toEqual([null, null]);
+    expect(await attempt(room, 'big').entered, 'it found the host full').toBe(false);
+    const next = room.common.reserveSlot(undefined, never);
+    await first.end();
+    expect(await next).toEqual({});
+    expect(room.own.tryReserveSlot()).toEqual({});
+    const second = attempt(room, 'big');
+    const third = attempt(room, 'big', room.own);
+    await second.end();
+    await third.end();
+    expect(await third.entered, 'it waited, and there was room in time').toBe(true);
+    expect([room.common.count, room.own.count]).toEqual([0, 0]);
+  });
+
+  test('who is stopped while it waits for room does not begin', async () => {
+    const room = new Room(config(), { slots: 1 }, 60_000);
+    room.common.tryReserveSlot();
+    room.own.tryReserveSlot();
+    const first = attempt(room, 'big');
+    const stop = new AbortController();
+    const second = attempt(room, 'big', room.own, stop.signal);
+    stop.abort();
+    expect(await second.entered).toBe(false);
+    await first.end();
+    expect(room.own.tryReserveSlot()).toEqual({});
   });
 
   test('never holds more than fits, whatever comes and goes, and nobody waits who would fit', async () => {
     const step = fc.record({
-      do: fc.constantFrom('reserve', 'reserve', 'start', 'end', 'unused', 'abort'),
+      do: fc.constantFrom('reserve', 'reserve', 'start', 'start', 'end', 'unused', 'abort'),
       pick: fc.nat({ max: 9 }),
       kind: fc.constantFrom('small', 'big'),
+      queue: fc.constantFrom('common', 'own'),
     });
     await fc.assert(
       fc.asyncProperty(
@@ -105,40 +158,50 @@ describe('the room of a host', () => {
         fc.integer({ min: 1, max: 5 }),
         fc.integer({ min: 4, max: 12 }),
         async (steps, slots, memory) => {
-          const room = new Room(config(), { slots, memory: memory * GB });
-          let reserved = 0;
-          const waiting: AbortController[] = [];
-          const running: { kind: string; end: () => Promise<void> }[] = [];
-          for (const { do: what, pick, kind } of steps) {
+          const room = new Room(config(), { slots, memory: memory * GB }, 60_000);
+          const reserved = { common: 0, own: 0 };
+          const waiting: { queue: 'common' | 'own'; abort: AbortController }[] = [];
+          const stop = new AbortController();
+          let here: ({ kind: string } & ReturnType<typeof attempt>)[] = [];
+          for (const { do: what, pick, kind, queue } of steps) {
+            const running = here.filter((one) => one.running);
             if (what === 'reserve') {
-              const abort = new AbortController();
-              waiting.push(abort);
-              room.reserveSlot(undefined, abort.signal).then(
-                () => {
-                  reserved += 1;
-                  waiting.splice(waiting.indexOf(abort), 1);
-                },
-                () => waiting.splice(waiting.indexOf(abort), 1),
-              );
-            } else if (what === 'abort') waiting[pick % Math.max(1, waiting.length)]?.abort();
-            else if (what === 'start' && reserved > 0) {
-              reserved -= 1;
-              running.push({ kind, ...attempt(room, kind) });
-            } else if (what === 'unused' && reserved > 0) {
-              reserved -= 1;
-              room.releaseSlot();
-            } else if (what === 'end' && running.length > 0)
-              await running.splice(pick % running.length, 1)[0]?.end();
+              const one = { queue, abort: new AbortController() };
+              waiting.push(one);
+              const over = () => waiting.splice(waiting.indexOf(one), 1);
+              room[queue].reserveSlot(undefined, one.abort.signal).then(() => {
+                reserved[queue] += 1;
+                over();
+              }, over);
+            } else if (what === 'abort') waiting[pick % Math.max(1, waiting.length)]?.abort.abort();
+            else if (what === 'start' && reserved[queue] > 0) {
+              reserved[queue] -= 1;
+              here.push(Object.assign(attempt(room, kind, room[queue], stop.signal), { kind }));
+            } else if (what === 'unused' && reserved[queue] > 0) {
+              reserved[queue] -= 1;
+              room[queue].releaseSlot();
+            } else if (what === 'end' && running.length > 0) await running[pick % running.length]?.end();
             await new Promise((resolve) => setImmediate(resolve));
-            const taken = reserved * 4 + running.reduce((sum, one) => sum + (one.kind === 'big' ? 4 : 1), 0);
-            expect(reserved + running.length).toBeLessThanOrEqual(slots);
+            const now = here.filter((one) => one.running);
+            const taken = now.reduce((sum, one) => sum + (one.kind === 'big' ? 4 : 1), 0);
+            expect(now.length).toBeLessThanOrEqual(slots);
             expect(taken).toBeLessThanOrEqual(memory);
-            if (waiting.length > 0)
-              expect(taken + 4 > memory || reserved + running.length === slots).toBe(true);
+            here = here.filter((one) => !one.done);
+            const entering = here.filter((one) => !one.running);
+            const [first] = entering;
+            if (first)
+              expect(now.length === slots || taken + (first.kind === 'big' ? 4 : 1) > memory).toBe(true);
+            else
+              for (const { queue: wanted } of waiting)
+                expect(
+                  taken + 4 * (reserved[wanted] + 1) > memory || reserved[wanted] + now.length === slots,
+                ).toBe(true);
           }
+          stop.abort();
+          for (const one of here) await one.end();
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 100 },
     );
   });
 });

@@ -1,8 +1,11 @@
 // The room for agents on one host. A slot is reserved before it is known what kind of agent it will be for, so it takes
-// the memory of the largest kind; the attempt that gets it gives back what its own kind does not need. So a host never
-// runs more than fits, and no attempt ever waits on a full host while another host could have taken it.
+// the memory of the largest kind; the attempt that gets it gives back what its own kind does not need. Two queues hand
+// out the same room, that of all hosts and the host's own: what one offers to its pollers, the other may take meanwhile.
+// So an attempt may come to a host that has just become full. It waits a moment, and then goes back. A host never runs
+// more than fits.
 
 import type { ActivitySlotInfo, CustomSlotSupplier, SlotPermit } from '@temporalio/worker';
+import type { AgentRoom, Entry } from '../activities/host.js';
 import { agentKind, type Config } from '../src/domain/config.js';
 import { formatSize } from '../src/domain/sizes.js';
 
@@ -25,88 +28,148 @@ export function sizeRefused(config: Pick<Config, 'agents'>, memory: number): str
   return undefined;
 }
 
-interface Waiter {
-  take: (permit: SlotPermit) => void;
-}
+/** An attempt that finds its host full goes back after this. */
+const FULL_MS = 5_000;
 
-export class Room implements CustomSlotSupplier<ActivitySlotInfo> {
-  readonly type = 'custom';
-  private slots = 0;
-  private taken = 0;
+export class Room implements AgentRoom {
+  /** For the queue that all hosts poll. */
+  readonly common = new Offers(this);
+  /** For the host's own queue. */
+  readonly own = new Offers(this);
   private readonly memory: number;
   private readonly largest: number;
-  private readonly waiting = new Set<Waiter>();
+  private running = 0;
+  /** Memory of those that run. */
+  private taken = 0;
+  /** Attempts that found no room. */
+  private readonly entering = new Set<() => boolean>();
 
   constructor(
     private readonly config: Pick<Config, 'agents'>,
     private readonly size: HostSize,
+    private readonly fullMs = FULL_MS,
   ) {
     this.memory = size.memory ?? 0;
     this.largest =
-      size.memory === undefined ? 0 : Math.max(...kindsOf(config).map((kind) => this.needs(kind)));
+      size.memory === undefined ? 0 : Math.max(...Object.keys(config.agents).map((kind) => this.needs(kind)));
   }
 
-  /** Runs an attempt with what its kind takes of the host. */
-  async holding<T>(agent: string | undefined, run: () => Promise<T>): Promise<T> {
-    const spare = this.largest - this.needs(agentKind(this.config, agent));
-    this.give(spare);
+  async holding<T>({ agent, own, stop }: Entry, run: () => Promise<T>): Promise<T | undefined> {
+    const needs = this.needs(agentKind(this.config, agent));
+    const offers = own ? this.own : this.common;
+    offers.count -= 1;
+    let entered = false;
     try {
-      return await run();
+      entered = await this.enter(needs, stop);
+      return entered ? await run() : undefined;
     } finally {
-      this.give(-spare);
+      if (entered) {
+        this.running -= 1;
+        this.taken -= needs;
+      }
+      offers.count += 1;
+      this.settle();
     }
   }
 
-  reserveSlot(_context: unknown, abort: AbortSignal): Promise<SlotPermit> {
-    const permit = this.tryReserveSlot();
-    if (permit) return Promise.resolve(permit);
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        take: (granted) => {
-          abort.removeEventListener('abort', onAbort);
-          resolve(granted);
-        },
+  /** Whether one more slot may be offered, of whatever kind its agent will be, beside so many that are. */
+  mayOffer(others: number): boolean {
+    return (
+      this.entering.size === 0 &&
+      this.running + others < this.size.slots &&
+      this.taken + (others + 1) * this.largest <= this.memory
+    );
+  }
+
+  /** Gives what has become free to those who wait for it: attempts that are here already come first. */
+  settle(): void {
+    for (const enter of this.entering) if (!enter()) return;
+    this.own.settle();
+    this.common.settle();
+  }
+
+  private enter(needs: number, stop: AbortSignal): Promise<boolean> {
+    const take = () => {
+      if (this.running >= this.size.slots || this.taken + needs > this.memory) return false;
+      this.running += 1;
+      this.taken += needs;
+      return true;
+    };
+    if (take()) {
+      // The largest kind was reserved for it.
+      this.settle();
+      return Promise.resolve(true);
+    }
+    return new Promise((resolve) => {
+      const over = (entered: boolean) => {
+        clearTimeout(timer);
+        stop.removeEventListener('abort', giveUp);
+        this.entering.delete(enter);
+        resolve(entered);
+        return entered;
       };
-      const onAbort = () => {
-        this.waiting.delete(waiter);
-        reject(abort.reason);
-      };
-      if (abort.aborted) onAbort();
-      else {
-        abort.addEventListener('abort', onAbort, { once: true });
-        this.waiting.add(waiter);
-      }
+      const enter = () => take() && over(true);
+      const giveUp = () => void over(false);
+      const timer = setTimeout(giveUp, this.fullMs);
+      this.entering.add(enter);
+      if (stop.aborted) giveUp();
+      else stop.addEventListener('abort', giveUp, { once: true });
     });
-  }
-
-  tryReserveSlot(): SlotPermit | null {
-    if (this.slots >= this.size.slots || this.taken + this.largest > this.memory) return null;
-    this.slots += 1;
-    this.taken += this.largest;
-    return {};
-  }
-
-  markSlotUsed(): void {}
-
-  releaseSlot(): void {
-    this.slots -= 1;
-    this.give(this.largest);
   }
 
   private needs(kind: string | undefined): number {
     if (this.size.memory === undefined) return 0;
     return (kind === undefined ? undefined : this.config.agents[kind]?.memory) ?? 0;
   }
+}
 
-  private give(memory: number): void {
-    this.taken -= memory;
-    for (const waiter of this.waiting) {
+/** The slots that one queue's pollers hold while they wait for an attempt. */
+class Offers implements CustomSlotSupplier<ActivitySlotInfo> {
+  readonly type = 'custom';
+  count = 0;
+  private readonly waiting = new Set<(permit: SlotPermit) => void>();
+
+  constructor(private readonly room: Pick<Room, 'mayOffer' | 'settle'>) {}
+
+  reserveSlot(_context: unknown, abort: AbortSignal): Promise<SlotPermit> {
+    const permit = this.tryReserveSlot();
+    if (permit) return Promise.resolve(permit);
+    return new Promise((resolve, reject) => {
+      const take = (granted: SlotPermit) => {
+        abort.removeEventListener('abort', onAbort);
+        resolve(granted);
+      };
+      const onAbort = () => {
+        this.waiting.delete(take);
+        reject(abort.reason);
+      };
+      if (abort.aborted) onAbort();
+      else {
+        abort.addEventListener('abort', onAbort, { once: true });
+        this.waiting.add(take);
+      }
+    });
+  }
+
+  tryReserveSlot(): SlotPermit | null {
+    if (!this.room.mayOffer(this.count)) return null;
+    this.count += 1;
+    return {};
+  }
+
+  markSlotUsed(): void {}
+
+  releaseSlot(): void {
+    this.count -= 1;
+    this.room.settle();
+  }
+
+  settle(): void {
+    for (const take of this.waiting) {
       const permit = this.tryReserveSlot();
       if (!permit) return;
-      this.waiting.delete(waiter);
-      waiter.take(permit);
+      this.waiting.delete(take);
+      take(permit);
     }
   }
 }
-
-const kindsOf = (config: Pick<Config, 'agents'>): string[] => Object.keys(config.agents);

@@ -1,4 +1,4 @@
-// A worker of a fleet: two queues, so that agents cannot starve the coordinator and the writers; what a dead worker
+// A worker of a fleet: queues of their own, so that agents cannot starve the coordinator and the writers; what a dead worker
 // left on this host is cleared away first; and a watchdog starts the coordinator again should somebody end it.
 
 import { existsSync } from 'node:fs';
@@ -13,11 +13,12 @@ import { mirrorsOf } from '../activities/mirror.js';
 import { workerIdentity } from '../activities/presence.js';
 import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
+import { hostIdOf } from '../src/client/host-id.js';
 import { dataConverter } from '../src/client/payload.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
 import { sandboxesFor } from './isolation.js';
 import { serveQueues } from './queues.js';
-import type { HostSize } from './room.js';
+import { type HostSize, Room } from './room.js';
 import { registerSearchAttributes } from './search-attributes.js';
 import { Undertaker } from './undertaker.js';
 import { Watchdog } from './watchdog.js';
@@ -56,7 +57,19 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   await prepareHome(home);
   const mirrors = mirrorsOf(home, config.repositories);
   const sandboxes = sandboxesFor(config, home, log);
-  const host: Host = { config, home, mirrors, client, sandboxes, self: identityOf(process.pid), log };
+  const room = new Room(config, settings.size ?? { slots: config.ceiling });
+  const id = await hostIdOf(home);
+  const host: Host = {
+    config,
+    home,
+    id,
+    room,
+    mirrors,
+    client,
+    sandboxes,
+    self: identityOf(process.pid),
+    log,
+  };
   const { stations, dead } = await reap(host);
   // From here on every child carries it, git too; agents and commands of writers get a marker of their own.
   process.env[MARKER] = gitMarker(home);
@@ -71,7 +84,8 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     identity,
     bundle,
     activities,
-    ...(settings.size ? { size: settings.size } : {}),
+    host: id,
+    room,
   });
   const watchdog = new Watchdog(client, config, log);
   await activities.outbox.tell({ kind: 'rules', rules: rulesOf(config) });

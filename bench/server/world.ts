@@ -18,6 +18,7 @@ import { Config, rulesOf } from '../../src/domain/config.js';
 import type { Fence } from '../../src/domain/fence.js';
 import { coordinatorId, WORKFLOW } from '../../src/domain/ids.js';
 import { serveQueues } from '../../worker/queues.js';
+import { Room } from '../../worker/room.js';
 import { registerSearchAttributes } from '../../worker/search-attributes.js';
 import { startTemporalServer, type TemporalServer } from '../../worker/temporal-server.js';
 import { Watchdog } from '../../worker/watchdog.js';
@@ -142,6 +143,8 @@ export class World {
       identity: `${process.pid}@${hostname()}`,
       bundle: this.bundle,
       activities: fleet.activities,
+      host: HOST,
+      room: new Room(config, { slots: config.ceiling }),
     });
     await fleet.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
     const watchdog = new Watchdog(this.client, config, () => undefined);
@@ -158,6 +161,9 @@ export class World {
     return fleet;
   }
 }
+
+/** The id of the one host that there is. */
+const HOST = 'bench';
 
 export interface FleetOptions {
   ceiling: number;
@@ -188,6 +194,8 @@ export class NoopFleet {
       config,
       client: temporal,
       home: '',
+      id: HOST,
+      room: new Room(config, { slots: config.ceiling }),
       mirrors: new Map(),
       sandboxes: { missing: 'nothing is run here' },
       self: { pid: process.pid, started: '' },

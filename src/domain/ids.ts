@@ -3,6 +3,9 @@
 /** Fit for workflow ids, file names and refs alike: so no "..", no ".lock" and no dot at the end. */
 export const NAME = /^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?$/;
 
+/** A host's id: what it is called, shortened, and something random. */
+export const HOST_ID = /^[a-z0-9](?:[a-z0-9-]{0,78}[a-z0-9])?$/;
+
 /** How an edge names a task: by its id, or as plan/task. */
 export const TASK_NAME =
   /^(?!.*\.\.)(?!.*\.lock(?:\/|$))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?(?:\/[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?)?$/;
@@ -43,6 +46,8 @@ export function taskOfWorkflowId(fleet: string, workflowId: string): string | un
 export const taskQueue = (fleet: string): string => `signalbox-${fleet}`;
 /** Where the coordinator and the writers run: apart, so that tasks cannot take their slots. */
 export const controlQueue = (fleet: string): string => `signalbox-${fleet}-control`;
+/** Where what is bound to one host is asked of it: attempts that go on in their clone, and its logs. */
+export const hostQueue = (fleet: string, host: string): string => `signalbox-${fleet}-host-${host}`;
 
 export const WORKFLOW = {
   task: 'agentTask',

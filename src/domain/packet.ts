@@ -28,6 +28,7 @@ export interface AttemptRecord {
   committedForAgent?: boolean;
   /** A read-only task's changes: not landed. */
   discarded?: number;
+  /** The id of the host it ran on, which has its log. */
   host?: string;
   isolation?: IsolationRecord;
   /** Processes of it that were ended because the memory limit was reached. */
@@ -159,7 +160,7 @@ function printAttempt(attempt: AttemptRecord): string[] {
         ? ` (${attempt.signal})`
         : '';
   return [
-    `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}`,
+    `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}${attempt.host ? `, on ${attempt.host}` : ''}`,
     ...isolationLines(attempt),
     ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
     ...(attempt.discarded

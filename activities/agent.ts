@@ -3,12 +3,13 @@
 
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Context, heartbeat } from '@temporalio/activity';
+import { Context } from '@temporalio/activity';
 import { tailOf } from '../src/client/segments.js';
 import { type AgentKind, agentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
 import { hostQueue } from '../src/domain/ids.js';
+import { logName } from '../src/domain/log-reading.js';
 import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import { type Use, useText } from '../src/domain/resources.js';
@@ -21,6 +22,7 @@ import type { Outbox } from './outbox.js';
 import { outputFile } from './output.js';
 import { OutputWatch } from './output-watch.js';
 import { allowedEnv, type ProcessEnd, type ProcessIdentity, StillAlive } from './processes.js';
+import { Pulse } from './pulse.js';
 import { serveRequests } from './requests.js';
 import { type Granted, grantSecrets } from './secrets.js';
 import { changesBetween, pathText } from './trees.js';
@@ -72,13 +74,13 @@ const MOST_CHANGES = 200;
 const NO_ROOM = 'it came to a host that had just become full';
 
 export const logFile = (home: string, task: string, attempt: number, fence: Fence): string =>
-  join(home, 'logs', task, `${String(attempt).padStart(3, '0')}-${fenceText(fence)}.log`);
+  join(home, 'logs', task, `${logName(attempt, fence)}.log`);
 
 export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
   const logs = new LogBudget(host);
   return {
     async runAgent(input: AgentInput): Promise<AgentRun> {
-      const beat = setInterval(() => heartbeat(), 1_000);
+      const pulse = new Pulse({ host: host.id, attempt: input.attempt, fence: input.fence });
       const stop = new AbortController();
       const { cancellationSignal } = Context.current();
       cancellationSignal.addEventListener('abort', () => stop.abort(), { once: true });
@@ -95,7 +97,7 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
         const own = Context.current().info.taskQueue === hostQueue(host.config.fleet, host.id);
         const entry = { agent: input.agent, own, stop: stop.signal };
         const ran = await host.room.holding(entry, () =>
-          attempt(host, input, record, stop.signal, () => lapsed),
+          attempt(host, input, { record, pulse }, stop.signal, () => lapsed),
         );
         const result = ran ?? (stop.signal.aborted ? stopped(lapsed) : failed('WORKER_LOST', NO_ROOM));
         return { result, record: { ...record, ended: new Date().toISOString(), result } };
@@ -110,7 +112,7 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
         };
         return { result, record: { ...record, ended: new Date().toISOString(), result } };
       } finally {
-        clearInterval(beat);
+        pulse.stop();
         letGo();
         void logs.ended(logFile(host.home, task, input.attempt, fence));
         await sayDead(outbox, input);
@@ -129,7 +131,7 @@ async function sayDead(outbox: Outbox, { task, fence }: AgentInput): Promise<voi
 async function attempt(
   host: Host,
   input: AgentInput,
-  record: AttemptRecord,
+  { record, pulse }: { record: AttemptRecord; pulse: Pulse },
   stop: AbortSignal,
   lapsed: () => boolean,
 ): Promise<AttemptResult> {
@@ -190,7 +192,7 @@ async function attempt(
     { ...input, ...started },
     agent,
     station,
-    { granted, watch },
+    { granted, watch, pulse },
     AbortSignal.any([stop, limit, watch.signal, disk.signal]),
     (processes) => writeRecord(dir, { ...made, processes }),
   ).finally(() => disk.stop());
@@ -271,7 +273,7 @@ async function runInStation(
   input: AgentInput & { base: string; earlier?: string },
   agent: AgentKind,
   station: Workstation,
-  { granted, watch }: { granted: Granted; watch: OutputWatch },
+  { granted, watch, pulse }: { granted: Granted; watch: OutputWatch; pulse: Pulse },
   signal: AbortSignal,
   onStart: (processes: ProcessIdentity[]) => Promise<void>,
 ): Promise<StationEnd> {
@@ -279,6 +281,7 @@ async function runInStation(
   const log = logFile(host.home, input.task, input.attempt, input.fence);
   await mkdir(dirname(log), { recursive: true });
   const output = outputFile(log, granted.redactor, { watch });
+  pulse.shows(output);
   const { paths } = station;
   const more = {
     ...input.env,

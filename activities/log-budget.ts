@@ -3,10 +3,9 @@
 
 import { readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { SEGMENT, segmentsOf } from '../src/client/segments.js';
+import { liveFile, SEGMENT, segmentsOf } from '../src/client/segments.js';
 import { formatSize } from '../src/domain/sizes.js';
 import type { Host } from './host.js';
-import { liveFile } from './output.js';
 import { isAlive, type ProcessIdentity } from './processes.js';
 
 /** Room is made down to this part of the budget, so that not every attempt has to. */

@@ -7,7 +7,7 @@ import { constants, type FileHandle, open, rename, rm, stat, writeFile } from 'n
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip, constants as zlib } from 'node:zlib';
-import { segmentFile, segmentsOf } from '../src/client/segments.js';
+import { liveFile, segmentFile, segmentsOf } from '../src/client/segments.js';
 import { formatSize } from '../src/domain/sizes.js';
 import type { OutputWatch } from './output-watch.js';
 import { writeWhole } from './presence.js';
@@ -25,11 +25,15 @@ const KEEP: Keep = { segment: 8 * 1024 * 1024, segments: 8 };
 /** For each of the two ways in: what may wait for the disk. */
 const BUFFERED = 256 * 1024;
 const GZIP_CHUNK = 256 * 1024;
+/** Of the end that is at hand. */
+const RECENT = 4 * 1024;
 
 export interface OutputFile {
   stream: Writable;
   /** For what comes in by a way of its own: what is between two halves of a secret would hide it otherwise. */
   errors: Writable;
+  /** The end of what came in so far, without secrets, at most 4 KiB. The same buffer as before when nothing has come. */
+  recent(): Buffer;
   /** Resolves when everything is on disk; gives why something is not, if so. */
   close(): Promise<string | undefined>;
 }
@@ -47,6 +51,7 @@ export function outputFile(
   return {
     stream,
     errors,
+    recent: () => segments.recent,
     close: async () => {
       watch?.stop();
       await Promise.all([stream, errors].map((way) => new Promise<void>((done) => way.end(done))));
@@ -68,9 +73,6 @@ function wayIn(cutter: Cutter, segments: Segments, watch: OutputWatch | undefine
   });
 }
 
-/** Left beside the segments while they are written: which process does. */
-export const liveFile = (path: string): string => path.replace(/(\.log)?$/, '.live');
-
 class Segments {
   private handle: FileHandle | undefined;
   private number = 0;
@@ -80,6 +82,7 @@ class Segments {
   private readonly finished: number[] = [];
   private compressing: Promise<void> | undefined;
   private problem: string | undefined;
+  recent: Buffer = Buffer.alloc(0);
 
   constructor(
     private readonly path: string,
@@ -90,8 +93,22 @@ class Segments {
 
   /** Resolves when it is written, or given up. */
   write(parts: readonly Buffer[]): Promise<void> {
+    this.remember(parts);
     if (parts.length > 0) this.queue = this.queue.then(() => this.attempt(() => this.put(parts)));
     return this.queue;
+  }
+
+  private remember(parts: readonly Buffer[]): void {
+    const last: Buffer[] = [];
+    let room = RECENT;
+    for (let i = parts.length - 1; i >= 0 && room > 0; i--) {
+      const end = parts[i]?.subarray(-room);
+      if (!end?.length) continue;
+      last.unshift(end);
+      room -= end.length;
+    }
+    if (last.length > 0)
+      this.recent = Buffer.concat([...(room > 0 ? [this.recent.subarray(-room)] : []), ...last]);
   }
 
   async close(): Promise<string | undefined> {

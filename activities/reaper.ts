@@ -58,6 +58,8 @@ export async function failAbandoned(host: Host, dead: readonly ProcessIdentity[]
           ? 'its worker died; the agent was found and ended'
           : 'its worker died; it is tried again',
         nonRetryable: attempt,
+        // Where its log is.
+        details: [host.id],
       });
       try {
         await client.activity.fail({ workflowId, activityId }, failure);

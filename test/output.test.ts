@@ -17,11 +17,11 @@ import { Writable } from 'node:stream';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
 import { keepWithin, LogBudget } from '../activities/log-budget.js';
-import { liveFile, outputFile, startOf } from '../activities/output.js';
+import { outputFile, startOf } from '../activities/output.js';
 import { OutputWatch } from '../activities/output-watch.js';
 import { identityOf, runProcess } from '../activities/processes.js';
 import { redactor } from '../activities/redactor.js';
-import { readSegment, segmentsOf, tailOf } from '../src/client/segments.js';
+import { liveFile, readSegment, segmentsOf, tailOf } from '../src/client/segments.js';
 import { Config } from '../src/domain/config.js';
 
 const root = mkdtempSync(join(tmpdir(), 'signalbox-output-'));

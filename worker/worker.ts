@@ -17,6 +17,7 @@ import { hostIdOf } from '../src/client/host-id.js';
 import { dataConverter } from '../src/client/payload.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
 import { sandboxesFor } from './isolation.js';
+import { LogDesk } from './log-desk.js';
 import { serveQueues } from './queues.js';
 import { type HostSize, Room } from './room.js';
 import { registerSearchAttributes } from './search-attributes.js';
@@ -87,6 +88,8 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     host: id,
     room,
   });
+  const logs = new LogDesk({ client, fleet: config.fleet, host: id, identity, home, log });
+  logs.start();
   const watchdog = new Watchdog(client, config, log);
   await activities.outbox.tell({ kind: 'rules', rules: rulesOf(config) });
   watchdog.start();
@@ -100,6 +103,7 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   const finished = queues.done.finally(async () => {
     undertaker.stop();
     watchdog.stop();
+    await logs.stop();
     for (const mirror of mirrors.values()) await mirror.close();
     if ('close' in sandboxes) await sandboxes.close();
     await native.close().catch(() => undefined);
@@ -123,6 +127,8 @@ function installRuntime(log: (line: string) => void): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     // A task that ends as failed is an outcome, told where outcomes are told.
     if (message === 'Workflow failed') return;
+    // The host's own queue has none that the SDK would run.
+    if (message.startsWith('No workflows registered')) return;
     const error = meta && 'error' in meta ? `: ${String((meta as { error: unknown }).error)}` : '';
     log(`temporal ${level.toLowerCase()}: ${message}${error}`);
   });

@@ -26,6 +26,7 @@ import type { TaskActivities } from '../activities/index.js';
 import type { Accepted, AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
 import { CLAIMS_MEMO, QUERY, SEARCH, SIGNAL, TASK_NAME, taskName } from '../src/domain/ids.js';
+import type { Beat } from '../src/domain/log-reading.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -41,7 +42,13 @@ import {
   type ClaimRequest,
   OwnClaims,
 } from '../src/domain/own-claims.js';
-import { type AttemptRecord, draftOf, packetWith } from '../src/domain/packet.js';
+import {
+  type AttemptRecord,
+  draftOf,
+  type EndedAttempt,
+  endedAttempt,
+  packetWith,
+} from '../src/domain/packet.js';
 import { factsOf, planOf, type TaskInput } from '../src/domain/plan.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
@@ -76,6 +83,7 @@ export const extendSignal = defineSignal<[ClaimRequest]>(SIGNAL.extend);
 export const goWithoutSignal = defineSignal<[string]>(SIGNAL.goWithout);
 export const giveBackSignal = defineSignal<[ClaimRequest]>(SIGNAL.giveBack);
 export const claimAnswerQuery = defineQuery<ClaimAnswer | undefined, [string]>(QUERY.claimAnswer);
+export const attemptsQuery = defineQuery<EndedAttempt[]>(QUERY.attempts);
 export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
 
 const HISTORY_LIMIT = 2_000;
@@ -186,6 +194,7 @@ class TaskRun {
         ...(by ? { by: String(by) } : {}),
       });
     });
+    setHandler(attemptsQuery, () => this.attempts.map(endedAttempt));
     setHandler(stateQuery, () => {
       const { standing } = this;
       return {
@@ -331,7 +340,7 @@ class TaskRun {
       .run(() => this.runAgent(last, fence, lease ?? 0))
       .catch((error: unknown) => ({
         result: resultOf(error),
-        record: { attempt, fence, started },
+        record: { attempt, fence, started, ...placeOf(error) },
         told: false,
       }))
       .then((run) => {
@@ -441,7 +450,9 @@ class TaskRun {
     if (shown !== this.shown) this.showInList(state, reason, holder);
     this.shown = shown;
     this.keepClaims();
-    setCurrentDetails(taskPage({ id: this.id, facts: this.facts, report, standing }));
+    setCurrentDetails(
+      taskPage({ id: this.id, facts: this.facts, report, standing, last: this.attempts.at(-1) }),
+    );
   }
 
   /** Kept where a retry finds them, though this workflow is terminated. */
@@ -481,6 +492,18 @@ function shownAtStart(): string {
 function workOf(result: AttemptResult): StartFrom | undefined {
   const work = result.kind === 'commits' ? result : result.kind === 'failed' ? result.kept : undefined;
   return work && { base: work.base, commit: work.commit };
+}
+
+/** The host of an attempt whose worker was lost: from its last sign of life, or from the worker that came after it. */
+function placeOf(error: unknown): Pick<AttemptRecord, 'host'> {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const said =
+    cause instanceof TimeoutFailure
+      ? (cause.lastHeartbeatDetails as Partial<Beat> | undefined)?.host
+      : cause instanceof ApplicationFailure && cause.type === 'WorkerDied'
+        ? cause.details?.[0]
+        : undefined;
+  return typeof said === 'string' ? { host: said } : {};
 }
 
 /** What an activity's failure says about the attempt; whether its agent is known to be dead above all. */

@@ -69,7 +69,7 @@ export class FleetReader {
   }
 
   private async ask<T>(query: string, ...args: unknown[]): Promise<T> {
-    const { ms, gone } = await this.patience();
+    const { ms, gone } = await this.patience(controlQueue(this.fleet));
     try {
       return await this.client.withDeadline(Date.now() + ms, () =>
         this.coordinator().query<T, unknown[]>(query, ...args),
@@ -86,12 +86,12 @@ export class FleetReader {
     }
   }
 
-  /** How long the coordinator may take to answer. */
-  private async patience(): Promise<Patience> {
+  /** How long whoever polls the queue may take to answer. */
+  async patience(queue: string): Promise<Patience> {
     try {
       const { pollers } = await this.client.workflowService.describeTaskQueue({
         namespace: this.client.options.namespace,
-        taskQueue: { name: controlQueue(this.fleet) },
+        taskQueue: { name: queue },
         taskQueueType: WORKFLOW_QUEUE,
       });
       const now = Date.now();
@@ -201,7 +201,7 @@ export class FleetReader {
 }
 
 /** What the server says of a query that no worker took: no poller, no task completed, no time left. */
-const isUnanswered = (error: unknown): boolean =>
+export const isUnanswered = (error: unknown): boolean =>
   /deadline|timed? ?out|CANCELLED|FAILED_PRECONDITION|UNAVAILABLE/i.test(
     String((error as { cause?: unknown })?.cause ?? error),
   );

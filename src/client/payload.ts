@@ -4,7 +4,12 @@
 
 import { promisify } from 'node:util';
 import { gunzipSync, gzip } from 'node:zlib';
-import type { DataConverter, Payload, PayloadCodec } from '@temporalio/common';
+import {
+  type DataConverter,
+  defaultPayloadConverter,
+  type Payload,
+  type PayloadCodec,
+} from '@temporalio/common';
 
 /** Bytes that are worth it. */
 const LEAST = 64 * 1024;
@@ -47,8 +52,17 @@ function unpacked(payload: Payload): Payload {
   return { metadata: { ...rest, [ENCODING]: inner }, data: gunzipSync(data, { maxOutputLength: MOST }) };
 }
 
+const compression = new Compression();
+
 /** For every client and worker of a fleet. */
-export const dataConverter: DataConverter = { payloadCodecs: [new Compression()] };
+export const dataConverter: DataConverter = { payloadCodecs: [compression] };
+
+/** A value as the fleet's clients read it. */
+export async function encoded(value: unknown): Promise<Payload> {
+  const payload = defaultPayloadConverter.toPayload(value);
+  const [packed = payload] = await compression.encode([payload]);
+  return packed;
+}
 
 /**
  * What a history holds, read as the default converter wrote it; undefined when there is nothing, or nothing that can be

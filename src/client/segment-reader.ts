@@ -2,16 +2,28 @@
 // one ended, though segments are rotated, compressed and left out meanwhile.
 
 import { stat } from 'node:fs/promises';
+import { LOG_START, type LogPlace } from '../domain/log-reading.js';
 import { readSegment, type Segment, segmentsOf } from './segments.js';
 
 /** How often a segment may change its name between being found and being opened. */
 const TRIES = 5;
 
 export class SegmentReader {
-  private number = 0;
-  private at = 0;
+  private number: number;
+  private at: number;
 
-  constructor(private readonly path: string) {}
+  constructor(
+    private readonly path: string,
+    from: LogPlace = LOG_START,
+  ) {
+    this.number = from.segment;
+    this.at = from.at;
+  }
+
+  /** Another reader goes on from here. */
+  get place(): LogPlace {
+    return { segment: this.number, at: this.at };
+  }
 
   /** All that is there and was not read yet. */
   async *read(): AsyncGenerator<Buffer> {

@@ -23,6 +23,9 @@ const stem = (path: string): string => basename(path).replace(/\.log$/, '');
 export const segmentFile = (path: string, number: number): string =>
   number === 0 ? path : join(dirname(path), `${stem(path)}.${number}.log`);
 
+/** Left beside the segments while they are written: which process does. */
+export const liveFile = (path: string): string => path.replace(/(\.log)?$/, '.live');
+
 /** What there is, in order. */
 export async function segmentsOf(path: string): Promise<Segment[]> {
   const names = new Set(await readdir(dirname(path)).catch(() => []));

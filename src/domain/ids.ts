@@ -33,6 +33,8 @@ export const taskNameIn = (plan: string, task: string): string =>
 
 export const coordinatorId = (fleet: string): string => `${fleet}/coordinator`;
 export const writerId = (fleet: string, role: string): string => `${fleet}/writer/${role}`;
+/** What a host is asked for its logs by. */
+export const logReaderId = (fleet: string, host: string): string => `${fleet}/log/${host}`;
 /** `task` is the full name, plan/task. */
 export const taskWorkflowId = (fleet: string, task: string): string => `${fleet}/task/${task}`;
 
@@ -54,6 +56,7 @@ export const WORKFLOW = {
   hand: 'handClaim',
   coordinator: 'coordinator',
   writer: 'writer',
+  logReader: 'logReader',
 } as const;
 
 export const SIGNAL = {
@@ -93,6 +96,10 @@ export const QUERY = {
   picture: 'picture',
   claimAnswer: 'claimAnswer',
   hand: 'hand',
+  /** To a task: the attempts that are over, each with its host. */
+  attempts: 'attempts',
+  /** To a host's log reader: a LogRequest, answered with a LogAnswer. */
+  log: 'log',
 } as const;
 
 /** Custom search attributes, all Keyword: state, reason and holder of a task show in the Web UI's list. */

@@ -37,6 +37,17 @@ export interface AttemptRecord {
   refused?: { host: string; port: number; why: string; count: number }[];
 }
 
+/** Where an attempt ran that is over, and when. */
+export type EndedAttempt = Pick<AttemptRecord, 'attempt' | 'fence' | 'host' | 'started' | 'ended'>;
+
+export const endedAttempt = ({ attempt, fence, host, started, ended }: AttemptRecord): EndedAttempt => ({
+  attempt,
+  fence,
+  started,
+  ...(ended === undefined ? {} : { ended }),
+  ...(host === undefined ? {} : { host }),
+});
+
 /** How an attempt was kept apart from its host and from others. */
 export type IsolationRecord =
   | { kind: 'none' }

@@ -1,6 +1,8 @@
 // What the Web UI shows of a task: its state as one word, and a page in Markdown.
 
+import { shownTail } from './log-reading.js';
 import type { Standing, TaskFacts, TaskReport } from './messages.js';
+import type { AttemptRecord } from './packet.js';
 import { explain } from './reasons.js';
 import { useText } from './resources.js';
 
@@ -21,9 +23,14 @@ export interface ShownTask {
   facts: TaskFacts;
   report: Told;
   standing?: Standing | undefined;
+  /** The last attempt that is over. */
+  last?: Pick<AttemptRecord, 'attempt' | 'tail'> | undefined;
 }
 
-export function taskPage({ id, facts, report, standing }: ShownTask): string {
+/** Bytes of an attempt's last lines. */
+const TAIL_BYTES = 1_000;
+
+export function taskPage({ id, facts, report, standing, last }: ShownTask): string {
   const state = stateOf(standing, report);
   const reason = standing?.decision.code ?? 'SUBMITTED';
   const why = standing
@@ -45,5 +52,15 @@ export function taskPage({ id, facts, report, standing }: ShownTask): string {
   const shown = rows
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `| ${name} | ${value?.replaceAll('|', '\\|')} |`);
-  return [`### ${id}${facts.title ? `: ${facts.title}` : ''}`, '', '| | |', '|---|---|', ...shown].join('\n');
+  const title = `### ${id}${facts.title ? `: ${facts.title}` : ''}`;
+  return [title, '', '| | |', '|---|---|', ...shown, ...tailLines(last)].join('\n');
+}
+
+/** Shown as it is: what is in it begins no Markdown. */
+function tailLines(last: ShownTask['last']): string[] {
+  const tail = shownTail(last?.tail ?? '', TAIL_BYTES);
+  if (!last || tail === '') return [];
+  const longest = Math.max(2, ...[...tail.matchAll(/`+/g)].map(([ticks]) => ticks.length));
+  const fence = '`'.repeat(longest + 1);
+  return ['', `The last lines of attempt ${last.attempt}:`, '', `${fence}text`, tail, fence];
 }

@@ -59,7 +59,7 @@ export function shownTail(output: string, bytes: number): string {
     .replace(SEQUENCES, '')
     .split('\n')
     // What a progress bar has overwritten is gone.
-    .map((line) => line.replace(/\r+$/, '').replace(/^.*\r/, '').replace(FORBIDDEN, '').trimEnd());
+    .map((line) => lastPrinted(line.replace(/\r+$/, '')).replace(FORBIDDEN, '').trimEnd());
   while (lines.at(-1) === '') lines.pop();
   const shown: string[] = [];
   let room = bytes;
@@ -74,6 +74,8 @@ export function shownTail(output: string, bytes: number): string {
   }
   return shown.reverse().join('\n');
 }
+
+const lastPrinted = (line: string): string => line.slice(line.lastIndexOf('\r') + 1);
 
 const utf8Length = (text: string): number =>
   [...text].reduce((sum, c) => {

@@ -148,14 +148,15 @@ printf 'canary-%s\\n' 4712; ${hosts.print('two', 1_000)}; ${hosts.waitFor('end')
   const [task = ''] = await fleet.submit('p', [{ id: 't', prompt, env: {} }]);
   const reader = hosts.follow(task, '-f');
   const began = Date.now();
-  const saw = (text: string, ms = 120_000) =>
+  const saw = (text: string, ms = 240_000) =>
     fleet.until(`"${text}" to be seen; ${reader.err()}`, () => reader.out().slice(-2_000).includes(text), ms);
   await saw('the word is still [redacted]');
   const seconds = (Date.now() - began) / 1_000;
   const printed = `canary-4711\n${lines('one', 0, 200_000)}`;
   expect(reader.out().startsWith(printed)).toBe(true);
   expect(reader.out()).not.toContain(SECRET);
-  expect(printed.length / seconds, 'bytes a second').toBeGreaterThan(1_000_000);
+  // Far below what it does, for machines that are busy; it would be a trickle if an answer were waited for in each look.
+  expect(printed.length / seconds, 'bytes a second').toBeGreaterThan(250_000);
 
   const [a, b] = [await hostIdOf(hosts.home('a')), await hostIdOf(hosts.home('b'))];
   const beat = await fleet.until('the tail', async () => {
@@ -208,7 +209,7 @@ printf 'canary-%s\\n' 4712; ${hosts.print('two', 1_000)}; ${hosts.waitFor('end')
   expect(histories).toContain(task);
   for (const text of ['canary-4711', 'canary-4712', 'one 1000 ', SECRET])
     expect(histories).not.toContain(text);
-}, 300_000);
+}, 600_000);
 
 test('a worker that is killed and comes again goes on telling, and what it had is not lost', async () => {
   const hosts = await Hosts.start({ retry: { attempts: 3, backoff: '200ms' } });
@@ -232,7 +233,7 @@ ${hosts.print('two', 3_000)}; ${hosts.waitFor('end')}`;
   const [packet] = await fleet.packets(task);
   const a = await hostIdOf(hosts.home('a'));
   expect(packet?.attempts.map(({ host }) => host)).toEqual([a, a]);
-}, 300_000);
+}, 600_000);
 
 test('what names no log of a task is answered with nothing', async () => {
   const hosts = await Hosts.start();

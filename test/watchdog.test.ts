@@ -9,6 +9,7 @@ import { allClosed } from '../bench/server/count.js';
 import { type NoopFleet, World } from '../bench/server/world.js';
 import { coordinatorId, SIGNAL, taskWorkflowId, writerId } from '../src/domain/ids.js';
 import { serveQueues } from '../worker/queues.js';
+import { Room } from '../worker/room.js';
 import { Watchdog } from '../worker/watchdog.js';
 import { replayHistories } from './support/fleet.js';
 
@@ -41,6 +42,8 @@ const serve = (fleet: NoopFleet, bundle: string) =>
     identity: 'another worker',
     bundle,
     activities: fleet.activities,
+    host: 'another',
+    room: new Room(fleet.config, { slots: fleet.config.ceiling }),
   });
 
 const runOf = async (id: string) => (await world.client.workflow.getHandle(id).describe()).runId;

@@ -12,6 +12,7 @@ import { hostQueue } from '../src/domain/ids.js';
 import { logName } from '../src/domain/log-reading.js';
 import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
+import type { Peer } from '../src/domain/peering-grants.js';
 import { type Use, useText } from '../src/domain/resources.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
@@ -21,6 +22,8 @@ import type { Mirror } from './mirror.js';
 import type { Outbox } from './outbox.js';
 import { outputFile } from './output.js';
 import { OutputWatch } from './output-watch.js';
+import type { PeerSource } from './peer-source.js';
+import { Peers } from './peers.js';
 import { allowedEnv, type ProcessEnd, type ProcessIdentity, StillAlive } from './processes.js';
 import { Pulse } from './pulse.js';
 import { serveRequests } from './requests.js';
@@ -43,6 +46,8 @@ export interface AgentInput {
   repository?: string;
   writes: string[];
   uses?: Use[];
+  /** Whose trees it asks to see, by full names. */
+  peers?: Peer[];
   env: Record<string, string>;
   /** Milliseconds. */
   timeout?: number;
@@ -76,7 +81,7 @@ const NO_ROOM = 'it came to a host that had just become full';
 export const logFile = (home: string, task: string, attempt: number, fence: Fence): string =>
   join(home, 'logs', task, `${logName(attempt, fence)}.log`);
 
-export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
+export function agentActivities(host: Host, outbox: Outbox, leases: Leases, peerSource: PeerSource) {
   const logs = new LogBudget(host);
   return {
     async runAgent(input: AgentInput): Promise<AgentRun> {
@@ -97,7 +102,7 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases) {
         const own = Context.current().info.taskQueue === hostQueue(host.config.fleet, host.id);
         const entry = { agent: input.agent, own, stop: stop.signal };
         const ran = await host.room.holding(entry, () =>
-          attempt(host, input, { record, pulse }, stop.signal, () => lapsed),
+          attempt(host, peerSource, input, { record, pulse }, stop.signal, () => lapsed),
         );
         const result = ran ?? (stop.signal.aborted ? stopped(lapsed) : failed('WORKER_LOST', NO_ROOM));
         return { result, record: { ...record, ended: new Date().toISOString(), result } };
@@ -130,6 +135,7 @@ async function sayDead(outbox: Outbox, { task, fence }: AgentInput): Promise<voi
 
 async function attempt(
   host: Host,
+  peerSource: PeerSource,
   input: AgentInput,
   { record, pulse }: { record: AttemptRecord; pulse: Pulse },
   stop: AbortSignal,
@@ -184,18 +190,31 @@ async function attempt(
   const timeout = input.timeout ?? agent.timeout;
   const limit = AbortSignal.timeout(timeout);
   const watch = new OutputWatch(agent);
-  const disk = new DiskWatch(dir, agent.disk);
+  const disk = new DiskWatch(
+    ['clone', 'home', 'result', 'requests'].map((name) => join(dir, name)),
+    agent.disk,
+  );
   if (station.isolation.kind === 'sandbox') disk.start();
+  const peers = new Peers(host, peerSource, {
+    task: input.task,
+    peers: input.peers ?? [],
+    shared: station.peering?.shared,
+    aside: station.peering?.aside ?? join(dir, 'peering'),
+  });
   const started = { base, ...(earlier ? { earlier: earlier.commit } : {}) };
   const end = await runInStation(
     host,
     { ...input, ...started },
     agent,
     station,
-    { granted, watch, pulse },
+    { granted, watch, pulse, peers },
     AbortSignal.any([stop, limit, watch.signal, disk.signal]),
     (processes) => writeRecord(dir, { ...made, processes }),
-  ).finally(() => disk.stop());
+  ).finally(async () => {
+    disk.stop();
+    const seen = await peers.close();
+    if (seen.length > 0) record.peers = seen;
+  });
   if (end.refused) record.refused = end.refused;
   if (end.outOfMemory) record.outOfMemory = end.outOfMemory;
   if (end.exitCode !== undefined) record.exitCode = end.exitCode;
@@ -273,7 +292,12 @@ async function runInStation(
   input: AgentInput & { base: string; earlier?: string },
   agent: AgentKind,
   station: Workstation,
-  { granted, watch, pulse }: { granted: Granted; watch: OutputWatch; pulse: Pulse },
+  {
+    granted,
+    watch,
+    pulse,
+    peers,
+  }: { granted: Granted; watch: OutputWatch; pulse: Pulse; peers: Peers },
   signal: AbortSignal,
   onStart: (processes: ProcessIdentity[]) => Promise<void>,
 ): Promise<StationEnd> {
@@ -301,6 +325,7 @@ async function runInStation(
     SIGNALBOX_REQUESTS: paths.requests,
     SIGNALBOX_ANSWERS: paths.answers,
     SIGNALBOX_RESULT: paths.result,
+    SIGNALBOX_SHARED: paths.shared,
     PATH: paths.path,
     SIGNALBOX_PROMPT_FILE: paths.prompt,
     SIGNALBOX_REPORT_FILE: paths.report,
@@ -308,7 +333,11 @@ async function runInStation(
     ...(Buffer.byteLength(input.prompt) < 100_000 ? { SIGNALBOX_PROMPT: input.prompt } : {}),
   };
   const recorded: Promise<void>[] = [];
-  const desk = serveRequests(host, station.desk, { task: input.task, fence: input.fence });
+  // What is granted by now is there when it starts.
+  await peers.begin(signal);
+  const { task, fence } = input;
+  const refresh = (names: readonly string[]) => peers.refresh(names);
+  const desk = serveRequests(host, station.desk, { task, fence, refresh });
   try {
     return await station.run({
       command: agent.command,

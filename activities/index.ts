@@ -5,12 +5,14 @@ import { roleRepository } from '../src/domain/config.js';
 import { PACKETS_REF } from '../src/domain/ids.js';
 import { agentActivities } from './agent.js';
 import { assumptionActivities } from './assumptions.js';
+import { confirmActivities } from './confirm.js';
 import { deliveryActivities } from './delivery.js';
 import type { Host } from './host.js';
 import { landingActivities } from './landing.js';
 import { Leases } from './leases.js';
 import { Outbox } from './outbox.js';
 import { PacketKeeper } from './packets.js';
+import { PeerSource } from './peer-source.js';
 import { type PacketInput, reportActivities } from './reports.js';
 
 export function activitiesFor(host: Host) {
@@ -22,7 +24,8 @@ export function activitiesFor(host: Host) {
     keepPacket: (input: PacketInput): Promise<void> =>
       packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
   };
-  const { runAgent } = agentActivities(host, outbox, new Leases(outbox));
+  const peerSource = new PeerSource(host, (tasks) => packets.outcomes(tasks));
+  const { runAgent } = agentActivities(host, outbox, new Leases(outbox), peerSource);
   return {
     outbox,
     task: {
@@ -36,6 +39,7 @@ export function activitiesFor(host: Host) {
       ...record,
       ...landingActivities(host),
       ...assumptionActivities(host),
+      ...confirmActivities(host),
     },
   };
 }

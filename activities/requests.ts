@@ -1,7 +1,8 @@
-// How an agent, which has no credentials for the server, changes its task's claims: it leaves a file in a folder of its
-// workstation, and its worker, which knows whose folder that is, asks the task's workflow and leaves the answer in a
-// folder that the agent cannot write. `NAME.request.json` is {"do": "extend" | "release", "paths": [...], "wait": true}; `NAME.answer.json` is the
-// newest ClaimAnswer. Whoever removes the request goes without.
+// How an agent, which has no credentials for the server, changes its task's claims, or asks for new snapshots of its peers: it
+// leaves a file in a folder of its workstation, and its worker, which knows whose folder that is, asks the task's workflow, or makes
+// the snapshots, and leaves the answer in a folder that the agent cannot write. `NAME.request.json` is {"do": "extend" |
+// "release", "paths": [...], "wait": true} or {"do": "refresh", "names": [...]}; `NAME.answer.json` is the newest ClaimAnswer.
+// Whoever removes the request goes without.
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { type Fence, fenceText } from '../src/domain/fence.js';
 import { QUERY, SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
 import type { ClaimAnswer, ClaimRequest } from '../src/domain/own-claims.js';
 import type { Host } from './host.js';
+import type { Refreshed } from './peers.js';
 import { writeWhole } from './presence.js';
 import { bytesOf } from './workstation/guarded.js';
 
@@ -24,11 +26,14 @@ const NAME = /^[A-Za-z0-9][\w.-]{0,99}$/;
 const REQUEST = '.request.json';
 const ANSWER = '.answer.json';
 
-const Request = z.strictObject({
-  do: z.enum(['extend', 'release']),
-  paths: z.array(z.string()).min(1),
-  wait: z.boolean().default(false),
-});
+const Request = z.discriminatedUnion('do', [
+  z.strictObject({
+    do: z.enum(['extend', 'release']),
+    paths: z.array(z.string()).min(1),
+    wait: z.boolean().default(false),
+  }),
+  z.strictObject({ do: z.literal('refresh'), names: z.array(z.string().max(200)).max(100) }),
+]);
 
 interface Open {
   wait: number;
@@ -36,15 +41,23 @@ interface Open {
   /** The answer that was written last. */
   written: string;
   sent: boolean;
+  /** It is about snapshots: being made, and then what came of it. */
+  refresh?: { done?: Refreshed };
 }
 
 const isFinal = ({ answer }: ClaimAnswer): boolean => answer !== 'asked' && answer !== 'waiting';
+
+export interface Whose {
+  task: string;
+  fence: Fence;
+  refresh?: (names: readonly string[]) => Promise<Refreshed>;
+}
 
 /** Serves the folder until it is closed. */
 export function serveRequests(
   host: Pick<Host, 'client' | 'config' | 'log'>,
   folders: { requests: string; answers: string },
-  whose: { task: string; fence: Fence },
+  whose: Whose,
   limits = LIMITS,
 ): { close(): Promise<void> } {
   const desk = new Desk(host, folders, whose, limits);
@@ -62,7 +75,7 @@ class Desk {
   constructor(
     private readonly host: Pick<Host, 'client' | 'config' | 'log'>,
     private readonly folders: { requests: string; answers: string },
-    private readonly whose: { task: string; fence: Fence },
+    private readonly whose: Whose,
     private readonly limits: typeof LIMITS,
   ) {
     this.schedule();
@@ -124,12 +137,17 @@ class Desk {
     open.wait = Math.min(open.wait * 1.5, MOST_WAIT_MS);
     try {
       if (!open.sent) {
-        const problem = await this.send(name);
+        const problem = await this.send(name, open);
         if (problem !== undefined) {
           await this.write(name, open, { answer: 'refused', text: problem, writes: [] });
           return;
         }
         open.sent = true;
+      }
+      if (open.refresh) {
+        const { done } = open.refresh;
+        if (done) await this.write(name, open, { ...done, writes: [] });
+        return;
       }
       const answer = await this.workflow.query<ClaimAnswer | null, [string]>(
         QUERY.claimAnswer,
@@ -143,22 +161,41 @@ class Desk {
   }
 
   /** Gives what is wrong with the request; undefined when it was sent. */
-  private async send(name: string): Promise<string | undefined> {
+  private async send(name: string, open: Open): Promise<string | undefined> {
     const bytes = await bytesOf(join(this.folders.requests, name + REQUEST), MOST_REQUEST_BYTES + 1);
     const parsed =
       bytes && bytes.length <= MOST_REQUEST_BYTES
         ? Request.safeParse(jsonOf(bytes.toString('utf8')))
         : undefined;
     if (!parsed?.success)
-      return 'not a request: expected {"do": "extend" or "release", "paths": ["…"], "wait": true or false}';
+      return 'not a request: expected {"do": "extend" or "release", "paths": ["…"], "wait": true or false}, or {"do": "refresh", "names": ["…"]}';
+    if (parsed.data.do === 'refresh') {
+      this.refresh(open, parsed.data.names);
+      return undefined;
+    }
     const { do: what, paths, wait } = parsed.data;
     const request: ClaimRequest = { id: this.idOf(name), paths, wait, fence: fenceText(this.whose.fence) };
     await this.workflow.signal(what === 'extend' ? SIGNAL.extend : SIGNAL.giveBack, request);
     return undefined;
   }
 
+  /** Snapshots may take long: other requests are served meanwhile. */
+  private refresh(open: Open, names: readonly string[]): void {
+    const { refresh } = this.whose;
+    const state: Open['refresh'] = {};
+    open.refresh = state;
+    const nothing: Refreshed = { answer: 'refused', text: `${this.whose.task} names no peers` };
+    void (refresh?.(names) ?? Promise.resolve(nothing))
+      .catch((error: unknown): Refreshed => ({ answer: 'refused', text: String(error) }))
+      .then((done) => {
+        state.done = done;
+        open.next = 0;
+      });
+  }
+
   private async withdraw(name: string, open: Open): Promise<void> {
-    if (open.sent) await this.workflow.signal(SIGNAL.goWithout, this.idOf(name)).catch(() => undefined);
+    if (open.sent && !open.refresh)
+      await this.workflow.signal(SIGNAL.goWithout, this.idOf(name)).catch(() => undefined);
     this.open.delete(name);
     this.done.add(name);
   }

@@ -20,7 +20,7 @@ import { type SearchTimes, searchSecrets } from './secret-search.js';
 import { SnapshotFolder } from './snapshot-folder.js';
 import { writeTree } from './snapshot-tree.js';
 
-/** Where the manifest of a snapshot is: beside it, for its owner's side only. */
+/** Where the manifest of a snapshot is: beside it. */
 export const manifestFile = (snapshot: string): string => `${snapshot}.manifest.json`;
 
 /**
@@ -61,7 +61,7 @@ export type InSandbox = (job: CopierJob) => Promise<Buffer>;
 
 /**
  * As snapshotCommit, of a working tree that its agent may be changing at this moment: files that are written meanwhile may
- * be of two minds.
+ * be of two minds. `whole` tells, once it is copied, whether the tree was there all the time: where it was not, it throws.
  */
 export async function snapshotWorktree(
   source: string,
@@ -69,6 +69,7 @@ export async function snapshotWorktree(
   inSandbox: InSandbox,
   limits: SnapshotLimits = SNAPSHOT_LIMITS,
   times?: SearchTimes,
+  whole: () => boolean = () => true,
 ): Promise<Manifest> {
   return await appearing(into, times, async (aside) => {
     const stdout = await inSandbox({
@@ -85,6 +86,7 @@ export async function snapshotWorktree(
       ],
     });
     const { incomplete, ...rest } = ManifestOfCopier.parse(JSON.parse(stdout.toString('utf8')));
+    if (!whole()) throw new Error(`${source} went away while it was copied`);
     const files = await filesOf(aside);
     return { manifest: { ...rest, ...(incomplete === undefined ? {} : { incomplete }) }, files };
   });

@@ -22,10 +22,10 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { StartFrom } from '../activities/agent.js';
-import type { TaskActivities } from '../activities/index.js';
+import type { ControlActivities, TaskActivities } from '../activities/index.js';
 import type { Accepted, AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
-import { CLAIMS_MEMO, QUERY, SEARCH, SIGNAL, TASK_NAME, taskName } from '../src/domain/ids.js';
+import { CLAIMS_MEMO, controlQueue, QUERY, SEARCH, SIGNAL, TASK_NAME, taskName } from '../src/domain/ids.js';
 import type { Beat } from '../src/domain/log-reading.js';
 import type {
   AttemptResult,
@@ -42,6 +42,15 @@ import {
   type ClaimRequest,
   OwnClaims,
 } from '../src/domain/own-claims.js';
+import {
+  type CarriedPeers,
+  type Confirmed,
+  OwnPeers,
+  type PeerAnswer,
+  type PeerAsk,
+  type PeerRequest,
+  type PeerSeen,
+} from '../src/domain/own-peers.js';
 import {
   type AttemptRecord,
   draftOf,
@@ -72,6 +81,7 @@ export interface CarriedTask {
   kept?: boolean;
   /** Once they have changed. */
   claims?: CarriedClaims;
+  peers?: CarriedPeers;
   from?: StartFrom;
 }
 
@@ -82,8 +92,12 @@ export const blockSignal = defineSignal<[{ on: string; until?: string; by?: stri
 export const extendSignal = defineSignal<[ClaimRequest]>(SIGNAL.extend);
 export const goWithoutSignal = defineSignal<[string]>(SIGNAL.goWithout);
 export const giveBackSignal = defineSignal<[ClaimRequest]>(SIGNAL.giveBack);
+export const grantPeerSignal = defineSignal<[PeerRequest]>(SIGNAL.grantPeer);
+export const revokePeerSignal = defineSignal<[PeerRequest]>(SIGNAL.revokePeer);
 export const claimAnswerQuery = defineQuery<ClaimAnswer | undefined, [string]>(QUERY.claimAnswer);
 export const attemptsQuery = defineQuery<EndedAttempt[]>(QUERY.attempts);
+export const peerAnswerQuery = defineQuery<PeerAnswer | undefined, [string]>(QUERY.peerAnswer);
+export const peersQuery = defineQuery<PeerSeen[]>(QUERY.peers);
 export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
 
 const HISTORY_LIMIT = 2_000;
@@ -131,6 +145,7 @@ class TaskRun {
   private readonly submitted: TaskFacts;
   private blockers: Edge[];
   private readonly claims: OwnClaims;
+  private readonly peers: OwnPeers;
   /** The work that the next attempt starts with. */
   private from: StartFrom | undefined;
   private number: number;
@@ -145,6 +160,8 @@ class TaskRun {
   /** Temporal itself was asked to cancel this workflow. */
   private cancelRequested = false;
   private owed: boolean;
+  /** A grant that had to be allowed has been answered. */
+  private settled = false;
   /** The standing that has been acted upon. */
   private heeded: Standing | undefined;
 
@@ -159,6 +176,7 @@ class TaskRun {
     this.submitted = factsOf(this.input.task, this.plan.id);
     this.blockers = carried.blockers ?? [];
     this.claims = new OwnClaims(this.submitted.writes, carried.claims);
+    this.peers = new OwnPeers(this.id, this.submitted.peers ?? [], carried.peers);
     this.from = carried.from;
     this.life = carried.life;
     this.number = carried.number;
@@ -181,6 +199,7 @@ class TaskRun {
     setHandler(standingSignal, (standing) => this.hear(standing));
     setHandler(blockSignal, (request) => this.addBlocker(request));
     this.listenToClaims();
+    this.listenToPeers();
     // What an earlier coordinator still has on its way is void once this is answered: the next one goes by the answer.
     setHandler(announceSignal, (epoch) => {
       this.owed = true;
@@ -220,6 +239,48 @@ class TaskRun {
     setHandler(claimAnswerQuery, claims.answerTo);
   }
 
+  private listenToPeers(): void {
+    const { peers } = this;
+    setHandler(grantPeerSignal, (request) => {
+      const ask = peers.ask(request);
+      if (ask) void this.allow(ask);
+    });
+    setHandler(revokePeerSignal, (request) => {
+      if (peers.revoke(request)) this.owed = true;
+    });
+    setHandler(peerAnswerQuery, peers.answerTo);
+    setHandler(peersQuery, () => peers.seen(this.standing));
+  }
+
+  /** Whoever grants may have to be asked for more: by a command of the operator's, one peer after the other. */
+  private async allow(ask: PeerAsk): Promise<void> {
+    const { fleet } = this.input;
+    const { confirmGrant } = proxyActivities<ControlActivities>({
+      // Not where agents run: they may have taken all slots.
+      taskQueue: controlQueue(fleet),
+      // The activity keeps the timeout of the configuration; death of its worker shows in the heartbeat.
+      startToCloseTimeout: '1h',
+      scheduleToStartTimeout: '10m',
+      heartbeatTimeout: '30s',
+      retry: { maximumAttempts: 1 },
+      summary: `may ${this.id} see ${ask.peers[0]?.task}?`,
+    });
+    const verdicts: Confirmed[] = [];
+    try {
+      for (const { task, as, from } of ask.peers) {
+        const verdict = await confirmGrant({ owner: task, to: this.id, as, from, by: ask.by });
+        verdicts.push(verdict);
+        if (!verdict.allowed) break;
+      }
+    } catch (error) {
+      const cause = error instanceof ActivityFailure ? (error.cause ?? error) : error;
+      const text = `nobody could be asked whether it is allowed: ${cause instanceof Error ? cause.message : String(cause)}`;
+      verdicts.push({ allowed: false, text, at: 0 });
+    }
+    if (this.peers.confirmed(ask, verdicts)) this.owed = true;
+    this.settled = true;
+  }
+
   private cannotChangeClaims(fence: string | undefined): string | undefined {
     const { at, fence: own } = this.report;
     if (!this.submitted.role) return `${this.id} has no role: it is read-only`;
@@ -236,6 +297,7 @@ class TaskRun {
     this.epoch = standing.epoch;
     this.standing = standing;
     if (this.claims.hear(standing)) this.owed = true;
+    this.peers.hear(standing);
     const { refused } = standing;
     if (refused) this.blockers = this.blockers.filter((edge) => !refused.includes(edge.task));
   }
@@ -276,8 +338,10 @@ class TaskRun {
         // Not before: each thing shown is an event.
         this.show();
         const { continueAsNewSuggested, historyLength } = workflowInfo();
-        if (continueAsNewSuggested || historyLength > HISTORY_LIMIT) await this.continueAsNew();
-        await condition(() => this.owed || this.hasNews());
+        const due = continueAsNewSuggested || historyLength > HISTORY_LIMIT;
+        if (due && !this.peers.asking) await this.continueAsNew();
+        this.settled = false;
+        await condition(() => this.owed || this.settled || this.hasNews());
       }
     }
   }
@@ -301,7 +365,9 @@ class TaskRun {
     const heard = epoch === undefined ? {} : { epoch };
     const { extend } = this.claims;
     const wanted = extend === undefined ? {} : { extend };
-    return { kind: 'task', id, life, number, plan, facts, ...heard, ...this.report, ...wanted };
+    const { said } = this.peers;
+    const peers = said.length > 0 ? { peers: said } : {};
+    return { kind: 'task', id, life, number, plan, facts, ...heard, ...this.report, ...wanted, ...peers };
   }
 
   private async heed(standing: Standing): Promise<void> {
@@ -372,10 +438,10 @@ class TaskRun {
     const { attempt } = last;
     const { task } = this.input;
     const { title, prompt, agent, role, repository, env, timeout } = task;
-    const { uses, writes } = this.facts;
+    const { uses, writes, peers } = this.facts;
     const { from } = this;
     const optional = Object.fromEntries(
-      Object.entries({ title, agent, role, repository, timeout, uses, from }).filter(
+      Object.entries({ title, agent, role, repository, timeout, uses, peers, from }).filter(
         ([, value]) => value !== undefined,
       ),
     );
@@ -433,6 +499,7 @@ class TaskRun {
       kept,
       ...(blockers.length > 0 ? { blockers } : {}),
       ...(claims.changed ? { claims: claims.carry() } : {}),
+      ...(this.peers.changed ? { peers: this.peers.carry() } : {}),
       ...(from ? { from } : {}),
       ...(standing ? { standing } : {}),
       ...(epoch === undefined ? {} : { epoch }),

@@ -293,6 +293,7 @@ function problemOf(event: Event): string | undefined {
   try {
     if (event.kind === 'task') {
       for (const claim of event.facts.writes) parsePattern(claim);
+      if (!isList(event.peers) || !isList(event.facts.peers)) return 'not the peers of a task';
       if (typeof event.id !== 'string' || typeof event.life !== 'string' || !Array.isArray(event.facts.after))
         return 'not a task report';
     }
@@ -302,6 +303,10 @@ function problemOf(event: Event): string | undefined {
     return error instanceof Error ? error.message : String(error);
   }
 }
+
+/** None, or objects in a list. */
+const isList = (list: unknown): boolean =>
+  list === undefined || (Array.isArray(list) && list.every((one) => typeof one === 'object' && one !== null));
 
 const hasDue = ({ due, recovery }: State): boolean =>
   due.standings.size > 0 ||

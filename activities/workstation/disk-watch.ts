@@ -1,4 +1,4 @@
-// How much an agent has written to its clone, HOME and result. There is no quota that every file system has, so it is
+// How much an agent has written to its clone, HOME, result and requests. There is no quota that every file system has, so it is
 // looked at again and again, the more rarely the longer a look takes; no single file can be larger in any case.
 
 import { spawn } from 'node:child_process';
@@ -17,7 +17,7 @@ export class DiskWatch {
   private stopped = false;
 
   constructor(
-    private readonly dir: string,
+    private readonly folders: readonly string[],
     private readonly most: number,
   ) {}
 
@@ -36,7 +36,7 @@ export class DiskWatch {
 
   private async look(): Promise<void> {
     const began = performance.now();
-    const bytes = await bytesBelow(this.dir);
+    const bytes = await bytesBelow(this.folders);
     if (bytes > this.most && !this.stopped) {
       this.broken = { code: 'DISK_EXCEEDED', text: `${formatSize(bytes)}, of ${formatSize(this.most)}` };
       this.stopping.abort();
@@ -45,14 +45,16 @@ export class DiskWatch {
 }
 
 /** Bytes on the disk. What vanishes meanwhile does not count, and what cannot be seen neither. */
-function bytesBelow(dir: string): Promise<number> {
-  const du = spawn('du', ['-s', '-x', '--block-size=1', '--', dir], { stdio: ['ignore', 'pipe', 'ignore'] });
+function bytesBelow(folders: readonly string[]): Promise<number> {
+  const args = ['-s', '-c', '-x', '--block-size=1', '--', ...folders];
+  const du = spawn('du', args, { stdio: ['ignore', 'pipe', 'ignore'] });
   let said = '';
   du.stdout.on('data', (chunk: Buffer) => {
     said += chunk;
   });
   return new Promise((resolve) => {
     du.once('error', () => resolve(0));
-    du.once('close', () => resolve(Number.parseInt(said, 10) || 0));
+    // The last line has the sum.
+    du.once('close', () => resolve(Number.parseInt(said.trimEnd().split('\n').at(-1) ?? '', 10) || 0));
   });
 }

@@ -19,6 +19,7 @@ export const INSIDE: Omit<StationPaths, 'path'> = {
   result: '/w/result',
   requests: '/w/requests',
   answers: '/w/answers',
+  shared: '/w/.shared',
 };
 export const TOOLS = '/signalbox';
 /** Of the worker's PATH what is there inside, and what a system has. */

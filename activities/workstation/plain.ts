@@ -24,6 +24,7 @@ export async function makePlain(dir: string, bin: string, options: StationOption
     result: join(dir, 'result'),
     requests: join(dir, 'requests'),
     answers: join(dir, 'answers'),
+    shared: '',
     path: `${bin}:${process.env.PATH ?? ''}`,
   };
   await mkdir(paths.home, { recursive: true });

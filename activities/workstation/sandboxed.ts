@@ -136,6 +136,7 @@ export class Sandboxes {
         network: rules.network === 'none' || rules.network === 'host' ? rules.network : 'allow',
       },
       desk: { requests: join(dir, 'requests'), answers: join(dir, 'answers') },
+      peering: { shared: join(dir, 'shared'), aside: join(dir, 'peering') },
       resultDir: join(dir, 'result'),
       keepSecrets: (files) => this.keepSecrets(dir, uid, files),
       run: (agent) => this.run(dir, uid, rules, options, agent),
@@ -251,9 +252,12 @@ export class Sandboxes {
     if (this.host.cgroup) removeEmptyCgroups(this.host.cgroup);
   }
 
-  /** The clone in a workstation that somebody else has made. */
-  open(dir: string, uid: number | undefined, mirror: Mirror): Clone & Pick<Workstation, 'bring'> {
-    const place = this.gitPlace(dir, uid, mirror);
+  /**
+   * The clone in a workstation that somebody else has made. `desk`: whom the processes work for, and where the scripts lie
+   * that start them, when that is not the workstation itself.
+   */
+  open(dir: string, uid: number | undefined, mirror: Mirror, desk = dir): Clone & Pick<Workstation, 'bring'> {
+    const place = { ...this.gitPlace(dir, uid, mirror), marker: desk };
     const run = (command: readonly string[], input?: Buffer, also?: readonly number[]) =>
       execSandboxed(this.host, place, command, {
         timeoutMs: GIT_MS,
@@ -273,11 +277,11 @@ export class Sandboxes {
         return hashes;
       },
       bring: async (into, commit, ref) => {
-        const files = { args: join(dir, 'upload-pack.args'), script: join(dir, 'upload-pack.sh') };
+        const files = { args: join(desk, 'upload-pack.args'), script: join(desk, 'upload-pack.sh') };
         const upload = ['timeout', '-k', '5', String(GIT_MS / 1_000), 'git', 'upload-pack', INSIDE.clone];
         await writeFile(files.args, argumentsFile(place), { mode: 0o600 });
         const filter = keyringFilter();
-        const filterFile = filter && join(dir, 'upload-pack.filter');
+        const filterFile = filter && join(desk, 'upload-pack.filter');
         if (filterFile) await writeFile(filterFile, filter, { mode: 0o600 });
         const script = scriptOf(this.host, place, upload, files.args, filterFile);
         await writeFile(files.script, script, { mode: 0o700 });
@@ -301,7 +305,7 @@ export class Sandboxes {
   /** The station's own folder is ours; what is in it is the agent's. */
   private async folders(dir: string, uid: number | undefined): Promise<void> {
     for (const name of ['home', 'result', 'requests']) await this.ownFolder(join(dir, name), uid);
-    await mkdir(join(dir, 'answers'), { mode: 0o755 });
+    for (const name of ['answers', 'shared']) await mkdir(join(dir, name), { mode: 0o755 });
     const config = join(dir, 'home', '.gitconfig');
     await writeFile(config, `[safe]\n\tdirectory = ${ORIGIN}\n`, { mode: 0o644 });
     if (uid !== undefined) await chown(config, uid, uid);
@@ -363,6 +367,7 @@ export class Sandboxes {
       { from: join(dir, 'result'), to: INSIDE.result, writable: true },
       { from: join(dir, 'requests'), to: INSIDE.requests, writable: true },
       { from: join(dir, 'answers'), to: INSIDE.answers },
+      { from: join(dir, 'shared'), to: INSIDE.shared },
       { from: join(dir, 'prompt.md'), to: INSIDE.prompt },
       { from: Shelf.of(mirror, this.home).dir, to: ORIGIN },
       ...tools(this.home),

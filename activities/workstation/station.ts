@@ -39,6 +39,8 @@ export interface StationPaths {
   result: string;
   requests: string;
   answers: string;
+  /** Snapshots of other tasks' trees, read-only; empty where there can be none. */
+  shared: string;
   /** What PATH is to be. */
   path: string;
 }
@@ -79,6 +81,8 @@ export interface Workstation extends Clone {
   readonly isolation: IsolationRecord;
   /** Where the worker finds the agent's requests, and leaves the answers. */
   readonly desk: { requests: string; answers: string };
+  /** Where the worker puts snapshots for the agent, and makes them; none without isolation. */
+  readonly peering?: { shared: string; aside: string };
   /** The agent's result, as the worker finds it. */
   readonly resultDir: string;
   /** Puts the files where only the agent can read them. Gives the variables with their paths. */

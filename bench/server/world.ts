@@ -233,6 +233,7 @@ export class NoopFleet {
         withdraw,
         deploy,
         checkAssumptions: async () => [],
+        confirmGrant: async () => ({ allowed: true, text: '', at: 0 }),
       },
     };
   }

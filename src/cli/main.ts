@@ -13,16 +13,19 @@ import { EXIT, report } from './context.js';
 import { demoCommand } from './demo.js';
 import { extendCommand } from './extend.js';
 import { freezeCommand } from './freeze.js';
+import { grantCommand } from './grant.js';
 import { initCommand } from './init.js';
 import { inventoryCommand } from './inventory.js';
 import { issueCommand } from './issue.js';
 import { logCommand } from './log.js';
 import { packetCommand } from './packet.js';
+import { refreshCommand } from './refresh.js';
 import { releaseCommand } from './release.js';
 import { renewCommand } from './renew.js';
 import { replayCommand } from './replay/command.js';
 import { resumeCommand } from './resume.js';
 import { retryCommand } from './retry.js';
+import { revokeCommand } from './revoke.js';
 import { schemaCommand } from './schema.js';
 import { statusCommand } from './status.js';
 import { submitCommand } from './submit.js';
@@ -59,6 +62,9 @@ export function program(): Command {
     renewCommand,
     releaseCommand,
     extendCommand,
+    grantCommand,
+    revokeCommand,
+    refreshCommand,
     logCommand,
     cancelCommand,
     retryCommand,

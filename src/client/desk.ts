@@ -14,6 +14,12 @@ export interface DeskRequest {
   wait: boolean;
 }
 
+/** Snapshots of peers are to be made anew; all when none is named. */
+export interface RefreshRequest {
+  do: 'refresh';
+  names: string[];
+}
+
 export interface AskOptions {
   /** Aborted: go without. */
   signal?: AbortSignal;
@@ -30,7 +36,7 @@ const answersDir = (): string => process.env.SIGNALBOX_ANSWERS || '';
 /** Resolves with the answer that is the last one. */
 export async function askAtDesk(
   dir: string,
-  request: DeskRequest,
+  request: DeskRequest | RefreshRequest,
   options: AskOptions = {},
 ): Promise<ClaimAnswer> {
   const name = randomUUID();

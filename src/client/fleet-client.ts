@@ -1,5 +1,5 @@
 // What a program can do with a fleet: submit, cancel, retry, freeze, change claims; what it can ask is in fleet-reader.ts,
-// claims of persons are in hand-claims.ts. All of it is plain Temporal: starts, signals and queries that any other client
+// claims of persons are in hand-claims.ts, what tasks may see of each other in peer-grants.ts. All of it is plain Temporal: starts, signals and queries that any other client
 // can send as well.
 
 import { randomUUID } from 'node:crypto';
@@ -33,6 +33,7 @@ import { FleetReader } from './fleet-reader.js';
 import { HandClaims } from './hand-claims.js';
 import { eachInParallel } from './parallel.js';
 import { decoded } from './payload.js';
+import { PeerGrants } from './peer-grants.js';
 import { NoAnswer, Refused } from './refused.js';
 import { signalCoordinator, signalWriter } from './starts.js';
 
@@ -48,6 +49,8 @@ const CONFIRM_TRIES = 60;
 export class FleetClient extends FleetReader {
   /** Claims of persons. */
   readonly hands = new HandClaims(this);
+  /** What tasks may see of each other. */
+  readonly peers = new PeerGrants(this);
 
   /**
    * Starts every task of a plan; they hold until all have arrived. Throws Refused when one of them was submitted

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { keyProblems, Network, Reachable } from './egress.js';
 import { Command, Duration, Name, Size } from './fields.js';
+import { Peering, PeerRules, peeringProblems } from './peering-grants.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
 import { Secrets, SecretUses, secretProblems, VariableName } from './secrets.js';
 import { Surfaces } from './surfaces.js';
@@ -228,6 +229,7 @@ export const Config = z
       .record(ResourceName, Resource)
       .default({})
       .describe('The inventory: whatever is shared beside the branches. Each belongs to exactly one role.'),
+    peering: Peering.prefault({}).describe('Who may see whose tree, see docs/peering.md.'),
     ceiling: z
       .int()
       .min(1)
@@ -301,6 +303,9 @@ export const Config = z
       if (surface && !deploy) complain(['roles', role, 'surface'], 'a surface check needs a deploy');
     }
     for (const { path, message } of ownership(config)) complain(path, message);
+    const [roles, agents] = [Object.keys(config.roles), Object.keys(config.agents)];
+    for (const problem of peeringProblems(config.peering, roles, agents))
+      ctx.addIssue({ code: 'custom', ...problem });
     const known = Object.keys(config.secrets);
     for (const group of ['roles', 'agents'] as const)
       for (const [name, one] of Object.entries(config[group]))
@@ -361,6 +366,8 @@ export const Rules = z.object({
       rate: z.object({ count: z.number(), window: z.number(), text: z.string() }).optional(),
     }),
   ),
+  /** Who may see whose tree. */
+  peering: PeerRules.optional(),
   ceiling: z.number(),
   lease: z.number(),
   lockDelay: z.number(),
@@ -425,6 +432,7 @@ export function rulesOf(config: Config): Rules {
     agents,
     ...(defaultAgent === undefined ? {} : { defaultAgent }),
     resources,
+    ...(config.peering.grants.length > 0 ? { peering: config.peering.grants } : {}),
     ceiling,
     lease,
     lockDelay,

@@ -72,6 +72,9 @@ export const SIGNAL = {
   extend: 'extend',
   goWithout: 'goWithout',
   giveBack: 'giveBack',
+  /** To a task that names peers, by any client: PeerRequests. */
+  grantPeer: 'grantPeer',
+  revokePeer: 'revokePeer',
   /** To a person's claim, by any client: { by }. */
   release: 'release',
   /** To a task or a person's claim, from the coordinator: a Standing. */
@@ -95,6 +98,8 @@ export const QUERY = {
   live: 'live',
   picture: 'picture',
   claimAnswer: 'claimAnswer',
+  peerAnswer: 'peerAnswer',
+  peers: 'peers',
   hand: 'hand',
   /** To a task: the attempts that are over, each with its host. */
   attempts: 'attempts',

@@ -5,6 +5,8 @@ import type { Assumption, OnBroken } from './assumptions.js';
 import type { Rules } from './config.js';
 import type { Fence } from './fence.js';
 import type { FleetWord, FreezeReport } from './freeze.js';
+import type { PeerSaid, PeerTold } from './own-peers.js';
+import type { Peer } from './peering-grants.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import type { Use } from './resources.js';
 
@@ -53,6 +55,8 @@ export interface TaskFacts {
   /** Of those that may run and are as urgent, the higher goes first. 0 when left out. */
   priority?: number;
   issue?: string;
+  /** Whose trees it asks to see, by full names. */
+  peers?: Peer[];
   /** Milliseconds. */
   lease?: number;
   /** Attempts at most; backoff in milliseconds. */
@@ -121,6 +125,8 @@ export interface TaskReport {
   result?: AttemptResult;
   /** Until it is answered. */
   extend?: Extend;
+  /** What people said of its peers. */
+  peers?: PeerSaid[];
   cancel?: CancelRequest;
 }
 
@@ -162,6 +168,8 @@ export interface Standing {
     paths: string[];
     evidence: Evidence;
   };
+  /** All its peers. */
+  peers?: PeerTold[];
   outcome?: Outcome;
   /** Upstreams that were to be added and would have closed a circle: the task gives them up. */
   refused?: string[];

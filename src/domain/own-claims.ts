@@ -17,7 +17,7 @@ export interface ClaimRequest {
 }
 
 export interface ClaimAnswer {
-  answer: 'asked' | 'waiting' | 'granted' | 'refused' | 'retry' | 'released';
+  answer: 'asked' | 'waiting' | 'granted' | 'refused' | 'retry' | 'released' | 'refreshed';
   text: string;
   holder?: string;
   /** All that the task claims now. */

@@ -5,7 +5,8 @@ import { type Assumption, expectation, type OnBroken } from './assumptions.js';
 import { formatDuration } from './durations.js';
 import type { Fence } from './fence.js';
 import type { AttemptResult, Decision, Edge, Outcome, Standing, TaskReport } from './messages.js';
-import { type Beside, explain } from './reasons.js';
+import type { Peer } from './peering-grants.js';
+import { type Beside, explain, type ReasonCode } from './reasons.js';
 import { type Use, useText } from './resources.js';
 
 export interface AttemptRecord {
@@ -33,6 +34,8 @@ export interface AttemptRecord {
   isolation?: IsolationRecord;
   /** Processes of it that were ended because the memory limit was reached. */
   outOfMemory?: number;
+  /** What it saw of other tasks, each as it was last. */
+  peers?: PeerRecord[];
   /** Connections that its network does not allow, and how often each was tried. */
   refused?: { host: string; port: number; why: string; count: number }[];
 }
@@ -47,6 +50,21 @@ export const endedAttempt = ({ attempt, fence, host, started, ended }: AttemptRe
   ...(ended === undefined ? {} : { ended }),
   ...(host === undefined ? {} : { host }),
 });
+
+/** A snapshot that an attempt was given, or why not. */
+export interface PeerRecord extends Peer {
+  /** ISO 8601, by the clock of the host. */
+  at: string;
+  /** How often it was made. */
+  made: number;
+  commit?: string;
+  files?: number;
+  bytes?: number;
+  /** How many entries the owner's tree has that are not in it. */
+  leftOut?: number;
+  /** Why it was not made, the last time. */
+  refused?: { code: ReasonCode; text: string };
+}
 
 /** How an attempt was kept apart from its host and from others. */
 export type IsolationRecord =
@@ -75,6 +93,8 @@ export interface Packet {
   /** Resources it used beside its paths. */
   uses?: Use[];
   after: Edge[];
+  /** Whose trees it asked to see. */
+  peers?: Peer[];
   assumes?: Assumption[];
   onBroken?: OnBroken;
   outcome: Outcome;
@@ -90,7 +110,7 @@ export function draftOf(
   { id, life, facts }: Pick<TaskReport, 'id' | 'life' | 'facts'>,
   more: Pick<Packet, 'fleet' | 'attempts'> & Partial<Pick<Packet, 'prompt'>>,
 ): PacketDraft {
-  const { title, agent, role, issue, uses, writes, reads, after, assumes, onBroken } = facts;
+  const { title, agent, role, issue, uses, writes, reads, after, peers, assumes, onBroken } = facts;
   return {
     version: 1,
     task: id,
@@ -104,6 +124,7 @@ export function draftOf(
     ...(role ? { role } : {}),
     ...(issue ? { issue } : {}),
     ...(uses ? { uses } : {}),
+    ...(peers ? { peers } : {}),
     ...(assumes ? { assumes } : {}),
     ...(onBroken ? { onBroken } : {}),
   };
@@ -173,6 +194,7 @@ function printAttempt(attempt: AttemptRecord): string[] {
   return [
     `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}${attempt.host ? `, on ${attempt.host}` : ''}`,
     ...isolationLines(attempt),
+    ...(attempt.peers ?? []).map(peerLine),
     ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
     ...(attempt.discarded
       ? [`     ${attempt.discarded} changed paths of a read-only task were discarded`]
@@ -201,6 +223,13 @@ function isolationLines({ isolation, outOfMemory, refused = [] }: AttemptRecord)
     ...(outOfMemory ? [`     ${outOfMemory} processes were ended at the memory limit`] : []),
     ...refused.map(({ host, port, why, count }) => `     refused ${count}x ${host}:${port}: ${why}`),
   ];
+}
+
+function peerLine({ task, as, commit, files = 0, leftOut = 0, made, refused }: PeerRecord): string {
+  const what = commit ? `commit ${commit.slice(0, 12)}` : 'its working tree';
+  const saw = `saw ${task} as .shared/${as}: ${what}, ${files} files, ${leftOut} left out${made > 1 ? `, made ${made} times` : ''}`;
+  const last = refused ? `: ${refused.text} [${refused.code}]` : '';
+  return `     ${made > 0 ? saw : `did not see ${task} as .shared/${as}`}${last}`;
 }
 
 export function printDecision(decision: Decision): string {

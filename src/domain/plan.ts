@@ -8,6 +8,7 @@ import { findCycle } from './graph.js';
 import { reservedPlan, SINGLE, TASK_NAME, taskNameIn } from './ids.js';
 import type { PlanRef, TaskFacts } from './messages.js';
 import { BadPattern, parsePattern, splitRepository } from './paths.js';
+import { Peer, peerProblems, planPeerProblems } from './peering-grants.js';
 import { Use, useRefused } from './resources.js';
 import { rightsOf } from './surfaces.js';
 
@@ -98,6 +99,13 @@ export const Task = z.strictObject({
     .describe(
       'The tasks that this one waits for, each until it has landed (writers) or finished (read-only): tasks of this plan by id, those of other plans as plan/task, whatever their repository; they may be submitted later.',
     ),
+  peers: z
+    .array(Peer)
+    .max(20)
+    .default([])
+    .describe(
+      'Whose trees the task asks to see, each as a filtered read-only snapshot once that is granted: docs/peering.md.',
+    ),
   ifBusy: z
     .enum(IF_BUSY)
     .optional()
@@ -146,8 +154,10 @@ export function factsOf(task: Task, plan: string): TaskFacts {
   }));
   const { assumes, onBroken } = task;
   const relies = { ...(assumes.length > 0 ? { assumes } : {}), ...(onBroken ? { onBroken } : {}) };
+  const peers = task.peers.map((peer) => ({ ...peer, task: taskNameIn(plan, peer.task) }));
+  const sees = peers.length > 0 ? { peers } : {};
   const busy = task.ifBusy === 'fail' ? { ifBusy: task.ifBusy } : {};
-  return { ...given, ...relies, ...busy, writes, reads, after };
+  return { ...given, ...relies, ...busy, ...sees, writes, reads, after };
 }
 
 /** One task as it travels: the schema of what `agentTask` takes. */
@@ -177,6 +187,7 @@ function checkTask(task: Task, ctx: z.core.$RefinementCtx): void {
   });
   if (task.after.some((edge) => edge.task === task.id))
     complain(['after'], `waits for itself: ${task.id} -> ${task.id}`);
+  for (const problem of peerProblems(task)) ctx.addIssue({ code: 'custom', ...problem });
 }
 
 export const Plan = z
@@ -192,6 +203,7 @@ export const Plan = z
     const tasks = written.map((task) => ({
       ...task,
       after: task.after.map((edge) => ({ ...edge, task: own(edge.task) })),
+      peers: task.peers.map((peer) => ({ ...peer, task: own(peer.task) })),
     }));
     const first = new Map<string, number>();
     tasks.forEach((task, index) => {
@@ -228,6 +240,7 @@ export const Plan = z
         }
       });
     });
+    for (const problem of planPeerProblems(tasks, written)) ctx.addIssue({ code: 'custom', ...problem });
     const cycle = known
       ? findCycle(tasks.map((task) => [task.id, task.after.map((edge) => edge.task)]))
       : undefined;

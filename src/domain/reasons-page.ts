@@ -10,6 +10,10 @@ const TITLES: Record<keyof typeof KINDS, [string, string]> = {
     'The attempt came to nothing. Another one follows, unless the task has used up its attempts: then the same code is that of its end.',
   ],
   cancel: ['Cancel', 'The task is called off: its agent is ended first, and only then its paths are free.'],
+  peer: [
+    'Peering',
+    'What a task may see of another one, see [peering](peering.md). Nothing else about either changes.',
+  ],
   end: ['End', 'The task has come to its end by itself.'],
 };
 

@@ -40,6 +40,10 @@ export interface Evidence {
   expected?: string;
   found?: string;
   policy?: string;
+  /** Whose tree is looked at, by which name, and what of it. */
+  peer?: string;
+  as?: string;
+  from?: 'commit' | 'worktree';
   /** Tasks that hold claims or run at the moment of a grant, and why each is safe. */
   beside?: Beside[];
   /** How many more ran beside than are listed. */
@@ -170,6 +174,26 @@ const CANCEL = {
   RELEASED: (e) => `released${e.by ? ` by ${e.by}` : ''}`,
 } satisfies Record<string, Sentence>;
 
+const shared = (e: Evidence) => `see ${e.peer} as .shared/${e.as}`;
+
+/** What a task may see of another one, and why. Nothing else about either changes. */
+const PEER = {
+  PEER_UNGRANTED: (e) => `it asks to ${shared(e)}, which nobody has granted`,
+  PEER_GRANTED: (e) => `${e.by} lets it ${shared(e)}`,
+  PEER_BY_RULE: (e) => `a rule of the configuration (${e.text}) lets it ${shared(e)}`,
+  PEER_REVOKED: (e) => `${e.by} does not let it ${shared(e)}: what was there is taken away`,
+  PEER_REFUSED: (e) => `${e.by} wanted to let it ${shared(e)}, and was refused${because(e)}`,
+  PEER_SHOWN: (e) =>
+    `${e.by ?? `a rule of the configuration (${e.text})`} lets ${e.holder} see it, as .shared/${e.as}`,
+  PEER_HIDDEN: (e) =>
+    `${e.holder} may not see it any longer, as .shared/${e.as}${e.by ? `: so says ${e.by}` : ''}`,
+  PEER_NOT_ISOLATED: () => 'whoever looks runs without isolation, where nothing could be held read-only',
+  PEER_ELSEWHERE: (e) =>
+    `the agent of ${e.peer} runs on another host, and its working tree cannot be seen from here`,
+  PEER_NOTHING_KEPT: (e) => `there are no commits of ${e.peer} yet`,
+  PEER_FAILED: (e) => `the snapshot of ${e.peer} could not be made${because(e)}`,
+} satisfies Record<string, Sentence>;
+
 /** How a task ends by itself. */
 const END = {
   LANDED: (e) => `as commit ${e.commit?.slice(0, 12)}`,
@@ -182,11 +206,18 @@ const END = {
 } satisfies Record<string, Sentence>;
 
 /** All codes; each stands in one kind only. */
-export const REASONS = { ...ALLOW, ...HOLD, ...RETRY, ...CANCEL, ...END };
+export const REASONS = { ...ALLOW, ...HOLD, ...RETRY, ...CANCEL, ...PEER, ...END };
 
 export type ReasonCode = keyof typeof REASONS;
 
-export const KINDS = { allow: ALLOW, hold: HOLD, retry: RETRY, cancel: CANCEL, end: END } as const;
+export const KINDS = {
+  allow: ALLOW,
+  hold: HOLD,
+  retry: RETRY,
+  cancel: CANCEL,
+  peer: PEER,
+  end: END,
+} as const;
 
 export const explain = (code: ReasonCode, evidence: Evidence = {}): string =>
   (REASONS[code] as Sentence)(evidence);

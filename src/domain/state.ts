@@ -11,6 +11,7 @@ import type { FreezeRecord, KnownWord } from './freeze.js';
 import { Heap } from './heap.js';
 import { goesFirst, longerWaiting, type Place } from './line.js';
 import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
+import type { PeerSaid, PeerTold } from './own-peers.js';
 import { type Pattern, parsePattern } from './paths.js';
 import type { Beside, Evidence, ReasonCode } from './reasons.js';
 import { ResourceIndex } from './resources.js';
@@ -92,6 +93,9 @@ export interface TaskRecord {
         on?: string[];
       })
     | undefined;
+  /** Its peers, as they were judged last, with the number of the latest refusal noted; and what was said of them. */
+  peers?: (PeerTold & { refused: number })[];
+  peersSaid?: readonly PeerSaid[];
   /** What was found of its assumptions: asked under `number`, which rises with all that may change them, answered up to `answered`. */
   assumed?: {
     number: number;
@@ -272,6 +276,8 @@ export interface State
   /** What all live tasks claim. */
   demand: Demand;
   dependents: Map<string, Set<string>>;
+  /** Live tasks that ask to see the tree of the one. */
+  lookers: Map<string, Set<string>>;
   byIssue: Map<string, Set<string>>;
   members: Map<string, Set<string>>;
   /** The members of each plan that have not ended. */
@@ -378,6 +384,7 @@ export function restore(carried: CarriedState): State {
     waiters: new Heap(longerWaiting),
     demand: new Demand(caseOf(carried.rules)),
     dependents: new Map(),
+    lookers: new Map(),
     byIssue: new Map(),
     members: new Map(),
     unended: new Map(),
@@ -465,6 +472,7 @@ export function indexTask(state: State, task: TaskRecord): void {
     contend(state, task);
     for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
     for (const issue of issuesOf(task)) addTo(state.byIssue, issue, task.id);
+    for (const peer of task.facts.peers ?? []) addTo(state.lookers, peer.task, task.id);
     if (task.facts.assumes?.length || task.facts.reads.length > 0) state.concerned.add(task.id);
   }
   if (task.holds) {

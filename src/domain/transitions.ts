@@ -326,6 +326,7 @@ export function end(
   if (task.gone) state.due.packets.add(task.id);
   for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
   for (const issue of issuesOf(task)) removeFrom(state.byIssue, issue, task.id);
+  for (const peer of task.facts.peers ?? []) removeFrom(state.lookers, peer.task, task.id);
   state.concerned.delete(task.id);
   state.due.checks.delete(task.id);
   wakeDependents(state, task.id);

@@ -32,6 +32,7 @@ export function standingOf(state: State, id: string): Standing | undefined {
     const { number, answer, paths, evidence = {} } = task.extension;
     standing.extension = { number, answer, paths, evidence };
   }
+  if (task.peers) standing.peers = task.peers.map(({ refused: _, ...told }) => told);
   if (outcome) Object.assign(standing, { outcome, story: task.decisions, beside: besideOf(state, task) });
   return standing;
 }

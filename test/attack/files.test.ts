@@ -84,7 +84,7 @@ describe('what an agent changes of its host', () => {
 
   attack('nothing of its own workstation’s frame: what is mounted cannot be moved or replaced', async () => {
     const { output, station } = await host().attack(`
-      for f in repo home result requests answers origin prompt.md; do
+      for f in repo home result requests answers origin .shared prompt.md; do
         mv /w/$f /w/gone 2>/dev/null && echo "MOVED $f"; rm -rf /w/$f 2>/dev/null; ln -s / /w/$f 2>/dev/null && echo "LINKED $f"; rmdir /w/$f 2>/dev/null && echo "GONE $f"; done
       ls -d /w/*; echo the end`);
     expect(output.match(/^(MOVED|GONE).*/gm)).toBeNull();
@@ -97,6 +97,7 @@ describe('what an agent changes of its host', () => {
       'prompt.md',
       'requests',
       'result',
+      'shared',
     ]);
   });
 

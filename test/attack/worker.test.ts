@@ -170,7 +170,7 @@ describe('the disk', () => {
       'cat /dev/zero > big 2>/dev/null; cat /dev/zero > big2; sleep 100',
     ]) {
       const station = await host().station('p/filler', { disk: 30_000_000 });
-      const watch = new DiskWatch(station.dir, 30_000_000);
+      const watch = new DiskWatch([join(station.dir, 'clone'), join(station.dir, 'home')], 30_000_000);
       watch.start();
       const began = Date.now();
       const ended = await station.run({
@@ -198,7 +198,7 @@ describe('the disk', () => {
     );
     expect(output).toContain('the end');
     expect(lstatSync(join(station.dir, 'home', 'big')).size).toBeLessThanOrEqual(10_000_000);
-    const watch = new DiskWatch(station.dir, 200_000_000);
+    const watch = new DiskWatch([join(station.dir, 'clone'), join(station.dir, 'home')], 200_000_000);
     watch.start();
     await new Promise((done) => setTimeout(done, 1_300));
     watch.stop();

@@ -48,6 +48,7 @@ export function supersede(state: State, task: TaskRecord, now: number): Taken[] 
     release(state, task);
     for (const edge of task.facts.after) removeFrom(state.dependents, edge.task, task.id);
     for (const issue of issuesOf(task)) removeFrom(state.byIssue, issue, task.id);
+    for (const peer of task.facts.peers ?? []) removeFrom(state.lookers, peer.task, task.id);
     if (task.facts.role) removeFrom(state.landing, task.facts.role, task.id);
     state.concerned.delete(task.id);
     state.due.checks.delete(task.id);

@@ -6,6 +6,7 @@ import type { TaskFacts } from '../messages.js';
 import { contend, reindexClaims, type State, type TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heedIssue } from './issues.js';
+import { peersByRules } from './peers.js';
 
 /** What of the configuration such waiters wait for may be other than it was. */
 const OF_RULES = /^(rules$|(resource|rate|reserved):)/;
@@ -22,7 +23,8 @@ export function onRules(state: State, rules: Rules, now: number): Taken[] {
       settleIn(state, task, repositoryOf(rules, task.facts));
   // A slot more, or a role that is no more, is found by settle, in turn.
   for (const key of [...state.watchers.keys()]) if (OF_RULES.test(key)) wake(state, key);
-  return [...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now));
+  const seen = peersByRules(state, now);
+  return [...seen, ...[...state.issues].flatMap(([key, issue]) => heedIssue(state, key, issue.state, now))];
 }
 
 /** Claims that are held stay so, even if they overlap from now on. */

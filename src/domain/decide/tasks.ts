@@ -12,6 +12,7 @@ import { cancelTask } from './cancel.js';
 import { learnEdges, ownEdges, refuseCircle } from './edges.js';
 import { followClaims, heedExtension } from './extend.js';
 import { heedsAnother, outgrow, supersede } from './lives.js';
+import { followPeers, peersOfOwner } from './peers.js';
 import { joinPlan } from './plans.js';
 import { heard } from './recovery.js';
 import { repositoryOf } from './rules.js';
@@ -42,12 +43,13 @@ export function onTask(state: State, report: TaskReport, now: number): Taken[] {
   return report.cancel ? [...taken, ...cancelTask(state, known, asked(report.cancel), now)] : taken;
 }
 
-/** Its claims first, for its attempt is judged by them; once more when that has released them; then what it asks for. */
+/** Its claims first, for its attempt is judged by them; once more when that has released them; then what it asks for, and whom it may see. */
 const hear = (state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] => [
   ...followClaims(state, task, report, now),
   ...follow(state, task, report, now),
   ...followClaims(state, task, report, now),
   ...heedExtension(state, task, report, now),
+  ...followPeers(state, task, report.peers ?? [], now),
 ];
 
 const asked = (cancel: CancelRequest): { code: ReasonCode; evidence: Evidence } => ({
@@ -80,6 +82,7 @@ function arrive(state: State, report: TaskReport, earlier: TaskRecord | undefine
     ...refused,
     ...learnEdges(state, task, report.facts.after, now),
     ...hear(state, task, report, now),
+    ...peersOfOwner(state, task.id, now),
   ];
   if (report.asks) state.due.standings.add(task.id);
   return report.cancel ? [...taken, ...cancelTask(state, task, asked(report.cancel), now)] : taken;

@@ -12,7 +12,7 @@ import { landingActivities } from './landing.js';
 import { Leases } from './leases.js';
 import { Outbox } from './outbox.js';
 import { PacketKeeper } from './packets.js';
-import { PeerSource } from './peer-source.js';
+import { isRunning, PeerSource } from './peer-source.js';
 import { type PacketInput, reportActivities } from './reports.js';
 
 export function activitiesFor(host: Host) {
@@ -24,7 +24,10 @@ export function activitiesFor(host: Host) {
     keepPacket: (input: PacketInput): Promise<void> =>
       packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
   };
-  const peerSource = new PeerSource(host, (tasks) => packets.outcomes(tasks));
+  const peerSource = new PeerSource(host, {
+    outcomes: (tasks) => packets.outcomes(tasks),
+    runs: (task) => isRunning(host, task),
+  });
   const { runAgent } = agentActivities(host, outbox, new Leases(outbox), peerSource);
   return {
     outbox,

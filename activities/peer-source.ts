@@ -4,8 +4,9 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import { compareFences, type Fence } from '../src/domain/fence.js';
-import { attemptRef, taskWorkflowId } from '../src/domain/ids.js';
+import { attemptRef, QUERY, taskWorkflowId } from '../src/domain/ids.js';
 import type { Outcome } from '../src/domain/messages.js';
 import { type Manifest, SNAPSHOT_LIMITS } from '../src/domain/peering.js';
 import type { Peer, PeerFrom } from '../src/domain/peering-grants.js';
@@ -43,13 +44,18 @@ interface Live {
   record: WorkstationRecord;
 }
 
-type Outcomes = (tasks: readonly string[]) => Promise<{ task: string; outcome: Outcome }[]>;
+/** What only the fleet knows. */
+export interface KnownOfOwners {
+  /** How tasks have ended that have a change packet. */
+  outcomes(tasks: readonly string[]): Promise<{ task: string; outcome: Outcome }[]>;
+  /** An agent of the task runs, wherever that is. */
+  runs(task: string): Promise<boolean>;
+}
 
 export class PeerSource {
   constructor(
-    private readonly host: Host,
-    /** How tasks have ended that have a change packet. */
-    private readonly outcomes: Outcomes,
+    private readonly host: Pick<Host, 'home' | 'mirrors' | 'sandboxes' | 'log'>,
+    private readonly known: KnownOfOwners,
   ) {}
 
   /**
@@ -62,7 +68,7 @@ export class PeerSource {
     if (peer.from === 'worktree') {
       const made = live && (await this.worktree(live, into, scratch));
       if (made) return made;
-      if (await this.runsElsewhere(peer.task)) throw new NoSnapshot('PEER_ELSEWHERE', { peer: peer.task });
+      if (await this.known.runs(peer.task)) throw new NoSnapshot('PEER_ELSEWHERE', { peer: peer.task });
     }
     const kept =
       (await this.uncollected(live, scratch)) ??
@@ -98,17 +104,6 @@ export class PeerSource {
     } catch (error) {
       if (!whole()) return undefined;
       throw error;
-    }
-  }
-
-  private async runsElsewhere(task: string): Promise<boolean> {
-    const { client, config } = this.host;
-    const workflow = client.workflow.getHandle(taskWorkflowId(config.fleet, task));
-    try {
-      if ((await workflow.describe()).status.name !== 'RUNNING') return false;
-      return (await workflow.query<{ phase: string }>('state')).phase === 'running';
-    } catch {
-      return false;
     }
   }
 
@@ -156,13 +151,28 @@ export class PeerSource {
 
   /** What it has landed, as its change packet says. */
   private async landed(task: string): Promise<{ mirror: Mirror; commit: string } | undefined> {
-    const commit = (await this.outcomes([task])).find((one) => one.task === task)?.outcome.commit;
+    const commit = (await this.known.outcomes([task])).find((one) => one.task === task)?.outcome.commit;
     if (commit === undefined) return undefined;
     for (const mirror of this.host.mirrors.values()) {
       await mirror.refresh();
       if ((await mirror.find(commit)) !== undefined) return { mirror, commit };
     }
     return undefined;
+  }
+}
+
+/** Whether an agent of the task runs, as its workflow says. */
+export async function isRunning(
+  { client, config }: Pick<Host, 'client' | 'config'>,
+  task: string,
+): Promise<boolean> {
+  const workflow = client.workflow.getHandle(taskWorkflowId(config.fleet, task));
+  try {
+    if ((await workflow.describe()).status.name !== 'RUNNING') return false;
+    return (await workflow.query<{ phase: string }>(QUERY.state)).phase === 'running';
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
   }
 }
 

@@ -71,7 +71,7 @@ describe('a reviewer', () => {
       { id: 'review', prompt: LOOKS, peers: [{ task: 'code', as: 'code' }] },
     ]);
     const [coder, reviewer] = [await place(fleet, 'x/code'), await place(fleet, 'x/review')];
-    await said(fleet, reviewer('seen'), /^cat: .*No such file[^]*--/);
+    await said(fleet, reviewer('seen'), /^cat: .*No such file[\s\S]*--/);
     expect(await codesOf(fleet, 'x/review')).toContain('PEER_UNGRANTED');
 
     const granted = await cli(fleet, 'grant', 'x/code', '--to', 'x/review', '--by', 'ana');
@@ -86,7 +86,7 @@ describe('a reviewer', () => {
 
     const revoked = await cli(fleet, 'revoke', 'x/code', '--to', 'x/review', '--by', 'ben');
     expect(revoked.code).toBe(0);
-    await said(fleet, reviewer('seen'), /^cat: .*No such file[^]*--/);
+    await said(fleet, reviewer('seen'), /^cat: .*No such file[\s\S]*--/);
 
     for (const file of [coder('stop'), reviewer('stop')]) writeFileSync(file, '');
     const ended = await fleet.signalbox.wait(ids);

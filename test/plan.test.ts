@@ -162,6 +162,7 @@ describe('a plan', () => {
       writes: [],
       reads: [],
       assumes: [],
+      peers: [],
       after: [],
       env: {},
     });

@@ -98,7 +98,7 @@ export const claimAnswerQuery = defineQuery<ClaimAnswer | undefined, [string]>(Q
 export const attemptsQuery = defineQuery<EndedAttempt[]>(QUERY.attempts);
 export const peerAnswerQuery = defineQuery<PeerAnswer | undefined, [string]>(QUERY.peerAnswer);
 export const peersQuery = defineQuery<PeerSeen[]>(QUERY.peers);
-export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>('state');
+export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>(QUERY.state);
 
 const HISTORY_LIMIT = 2_000;
 /** Upstreams that may be added to one task while it is live. */

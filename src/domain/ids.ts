@@ -97,6 +97,7 @@ export const QUERY = {
   story: 'story',
   live: 'live',
   picture: 'picture',
+  state: 'state',
   claimAnswer: 'claimAnswer',
   peerAnswer: 'peerAnswer',
   peers: 'peers',

@@ -472,7 +472,9 @@ export function indexTask(state: State, task: TaskRecord): void {
     contend(state, task);
     for (const edge of task.facts.after) addTo(state.dependents, edge.task, task.id);
     for (const issue of issuesOf(task)) addTo(state.byIssue, issue, task.id);
-    for (const peer of task.facts.peers ?? []) addTo(state.lookers, peer.task, task.id);
+    // What is left of an earlier life looks at nothing.
+    if (!task.id.includes('~'))
+      for (const peer of task.facts.peers ?? []) addTo(state.lookers, peer.task, task.id);
     if (task.facts.assumes?.length || task.facts.reads.length > 0) state.concerned.add(task.id);
   }
   if (task.holds) {

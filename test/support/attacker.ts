@@ -176,6 +176,7 @@ export class AttackedHost {
         SIGNALBOX_RESULT: paths.result,
         SIGNALBOX_REQUESTS: paths.requests,
         SIGNALBOX_ANSWERS: paths.answers,
+        SIGNALBOX_SHARED: paths.shared,
         NODE: '/signalbox/node',
         // What the attacker knows anyway, or can guess.
         HOST_CANARY: join(this.outside, 'canary'),

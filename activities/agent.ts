@@ -23,7 +23,7 @@ import type { Outbox } from './outbox.js';
 import { outputFile } from './output.js';
 import { OutputWatch } from './output-watch.js';
 import type { PeerSource } from './peer-source.js';
-import { Peers } from './peers.js';
+import { askWorkflow, Peers } from './peers.js';
 import { allowedEnv, type ProcessEnd, type ProcessIdentity, StillAlive } from './processes.js';
 import { Pulse } from './pulse.js';
 import { serveRequests } from './requests.js';
@@ -195,12 +195,13 @@ async function attempt(
     agent.disk,
   );
   if (station.isolation.kind === 'sandbox') disk.start();
-  const peers = new Peers(host, peerSource, {
+  const seat = {
     task: input.task,
     peers: input.peers ?? [],
     shared: station.peering?.shared,
     aside: station.peering?.aside ?? join(dir, 'peering'),
-  });
+  };
+  const peers = new Peers(host, peerSource, seat, askWorkflow(host, input.task));
   const started = { base, ...(earlier ? { earlier: earlier.commit } : {}) };
   const end = await runInStation(
     host,

@@ -14,7 +14,7 @@ import { MANIFEST, type Peer } from '../src/domain/peering-grants.js';
 import type { Host } from './host.js';
 import { NoSnapshot, type PeerSource, type Snapshot } from './peer-source.js';
 import { writeWhole } from './presence.js';
-import { removeSnapshot } from './snapshot.js';
+import { manifestFile, removeSnapshot } from './snapshot.js';
 
 const LOOK_MS = 1_000;
 const CALL_MS = 10_000;
@@ -26,6 +26,9 @@ export interface Refreshed {
   answer: 'refreshed' | 'refused';
   text: string;
 }
+
+/** What is granted at this moment. Throws while nobody can be asked. */
+export type AskGranted = () => Promise<PeerSeen[]>;
 
 export interface PeersOf {
   task: string;
@@ -58,10 +61,10 @@ export class Peers {
   private moves: Promise<unknown> = Promise.resolve();
 
   constructor(
-    private readonly host: Pick<Host, 'client' | 'config' | 'log'>,
+    private readonly host: Pick<Host, 'log'>,
     private readonly source: Pick<PeerSource, 'make'>,
     private readonly whose: PeersOf,
-    private readonly ask: () => Promise<PeerSeen[]> = () => askWorkflow(host, whose.task),
+    private readonly ask: AskGranted,
   ) {
     this.entries = whose.peers.map((peer) => ({
       peer,
@@ -216,6 +219,7 @@ export class Peers {
       await rename(made, place);
       await chmod(place, 0o555);
       entry.shown = true;
+      await rm(manifestFile(made), { force: true });
       const about = { task: peer.task, from, ...(commit ? { commit } : {}), at: entry.record.at };
       await writeWhole(place + MANIFEST, `${JSON.stringify({ ...about, ...manifest }, undefined, 2)}\n`);
       return true;
@@ -241,16 +245,18 @@ export class Peers {
   }
 }
 
-async function askWorkflow(
-  { client, config }: Pick<Host, 'client' | 'config'>,
-  task: string,
-): Promise<PeerSeen[]> {
-  const workflow = client.workflow.getHandle(taskWorkflowId(config.fleet, task));
-  try {
-    return await client.withDeadline(Date.now() + CALL_MS, () => workflow.query<PeerSeen[], []>(QUERY.peers));
-  } catch (error) {
-    // Nobody speaks for the task any longer.
-    if (error instanceof WorkflowNotFoundError) return [];
-    throw error;
-  }
-}
+/** Asks the task's workflow. */
+export const askWorkflow =
+  ({ client, config }: Pick<Host, 'client' | 'config'>, task: string): AskGranted =>
+  async () => {
+    const workflow = client.workflow.getHandle(taskWorkflowId(config.fleet, task));
+    try {
+      return await client.withDeadline(Date.now() + CALL_MS, () =>
+        workflow.query<PeerSeen[], []>(QUERY.peers),
+      );
+    } catch (error) {
+      // Nobody speaks for the task any longer.
+      if (error instanceof WorkflowNotFoundError) return [];
+      throw error;
+    }
+  };

@@ -2,11 +2,13 @@
 // operator's command is asked first; what is taken back is gone while its reader runs.
 
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect } from 'vitest';
-import { SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
+import { coordinatorId, SIGNAL, taskWorkflowId } from '../src/domain/ids.js';
+import { explain, type ReasonCode } from '../src/domain/reasons.js';
+import type { Story } from '../src/domain/views.js';
 import { edit, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
 import { sandboxTest } from './support/sandbox.js';
 
@@ -59,6 +61,9 @@ const LOOKS = [
   'done',
 ].join('\n');
 
+const knowsGrant = (story: Story | undefined): boolean =>
+  story?.decisions.some(({ code }) => code === 'PEER_GRANTED') === true;
+
 const codesOf = async (fleet: TestFleet, id: string) =>
   ((await fleet.signalbox.story(id))?.decisions ?? []).map(({ code }) => code);
 
@@ -80,6 +85,21 @@ describe('a reviewer', () => {
     expect((await cli(fleet, 'why', 'x/review')).out).toContain('ana lets it see x/code as .shared/code');
     expect((await cli(fleet, 'why', 'x/code')).out).toContain('ana lets x/review see it, as .shared/code');
 
+    const { epoch } = await fleet.signalbox.overview();
+    const seen: string[] = [];
+    const watch = setInterval(() => seen.push(readFileSync(reviewer('seen'), 'utf8')), 100);
+    await fleet.signalbox.client.workflow.getHandle(coordinatorId(fleet.name)).terminate();
+    // The one that is gone still answers, as it was.
+    await fleet.until('another coordinator to know of it', async () => {
+      const overview = await fleet.signalbox.overview().catch(() => undefined);
+      return (overview?.epoch ?? 0) > epoch && knowsGrant(await fleet.signalbox.story('x/review'));
+    });
+    clearInterval(watch);
+    expect(
+      seen.filter((text) => !text.includes('first')),
+      'it was there all the time',
+    ).toEqual([]);
+
     writeFileSync(coder('more'), '');
     await fleet.until('the second commit', () => existsSync(coder('done')));
     expect(readFileSync(reviewer('seen'), 'utf8'), 'as it was when it was made').not.toContain('second');
@@ -93,7 +113,7 @@ describe('a reviewer', () => {
     expect(ids.map((id) => ended.get(id)?.outcome?.kind)).toEqual(['landed', 'finished']);
     const [review] = await fleet.packets('x/review');
     expect(review?.decisions.map(({ code }) => code)).toEqual(
-      expect.arrayContaining(['PEER_UNGRANTED', 'PEER_GRANTED', 'PEER_REVOKED']),
+      expect.arrayContaining(['PEER_GRANTED', 'PEER_REVOKED']),
     );
     expect(review?.attempts[0]?.peers?.[0]).toMatchObject({ task: 'x/code', as: 'code', made: 1, files: 3 });
     const [coded] = await fleet.packets('x/code');
@@ -183,6 +203,56 @@ describe('a reviewer', () => {
     writeFileSync(reviewer('stop'), '');
     expect((await fleet.signalbox.wait(ids)).get('y/review')?.outcome?.kind).toBe('finished');
   });
+});
+
+describe('whoever cannot be shown a tree', () => {
+  const tree = { task: 'x/code', as: 'code', from: 'worktree' as const };
+  const config = { peering: { grants: [{ owner: 'main', to: 'read-only', from: 'worktree' }] } };
+
+  sandboxTest(
+    'is told so: an agent without isolation, a tree of another host, one with nothing to show',
+    async () => {
+      const fleet = await start({
+        isolation: 'sandbox',
+        files: FILES,
+        config: { ...config, ceiling: 9 },
+        agents: { open: { isolation: 'none', command: ['sh', '-c', 'exec sh "$SIGNALBOX_PROMPT_FILE"'] } },
+      });
+      const idle = `${STARTED}\n${wait('stop')}`;
+      const [code = ''] = await fleet.submit('x', [
+        { id: 'code', prompt: idle, agent: 'sh', role, writes: ['src'], retry: { attempts: 1 } },
+      ]);
+      const coder = await place(fleet, 'x/code');
+      const asks =
+        'signalbox refresh code > "$SIGNALBOX_REPORT_FILE"; test $? = 3 && echo refused >> "$SIGNALBOX_REPORT_FILE"; exit 0';
+      const { open, early } = await fleet.run('y', [
+        { id: 'open', prompt: asks, agent: 'open', peers: [tree] },
+        { id: 'early', prompt: asks, agent: 'sh', peers: [{ ...tree, from: 'commit' }] },
+      ]);
+      expect([open?.outcome?.kind, early?.outcome?.kind]).toEqual(['finished', 'finished']);
+      // What is left of it here says no more that its agent runs, as on any other host.
+      rmSync(join(coder('x'), '../../workstation.json'));
+      await fleet.run('z', [{ id: 'far', prompt: asks, agent: 'sh', peers: [tree] }]);
+      const reports = await Promise.all(
+        ['y/open', 'y/early', 'z/far'].map(async (id) => {
+          const [packet] = await fleet.packets(id);
+          const [attempt] = packet?.attempts ?? [];
+          return [attempt?.report, attempt?.peers?.[0]?.refused?.code, attempt?.peers?.[0]?.made];
+        }),
+      );
+      const report = (code: ReasonCode) =>
+        `refused: ${explain(code, { peer: 'x/code' })} [${code}]\nrefused\n`;
+      expect(reports).toEqual(
+        (['PEER_NOT_ISOLATED', 'PEER_NOTHING_KEPT', 'PEER_ELSEWHERE'] as const).map((code) => [
+          report(code),
+          code,
+          0,
+        ]),
+      );
+      writeFileSync(coder('stop'), '');
+      await fleet.signalbox.wait([code]);
+    },
+  );
 });
 
 describe('the operator’s command', () => {

@@ -6,7 +6,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { compareFences, type Fence } from '../src/domain/fence.js';
-import { attemptRef, QUERY, taskWorkflowId } from '../src/domain/ids.js';
+import { attemptRef, peerRef, QUERY, taskWorkflowId } from '../src/domain/ids.js';
 import type { Outcome } from '../src/domain/messages.js';
 import { type Manifest, SNAPSHOT_LIMITS } from '../src/domain/peering.js';
 import type { Peer, PeerFrom } from '../src/domain/peering-grants.js';
@@ -39,6 +39,15 @@ export interface Snapshot {
   commit?: string;
 }
 
+export interface Making {
+  /** A folder of ours that nobody else makes a snapshot with at the same time, and only we can write. */
+  scratch: string;
+  /** The task that looks, full name. */
+  looker: string;
+  /** Aborted when nobody is to see it any longer. */
+  signal: AbortSignal;
+}
+
 interface Live {
   dir: string;
   record: WorkstationRecord;
@@ -58,20 +67,18 @@ export class PeerSource {
     private readonly known: KnownOfOwners,
   ) {}
 
-  /**
-   * Makes the snapshot at `into`, whole or not at all. `scratch` is a folder of ours that only we can write. Throws
-   * NoSnapshot, or what went wrong.
-   */
-  async make(peer: Peer, into: string, scratch: string): Promise<Snapshot> {
+  /** Makes the snapshot at `into`, whole or not at all. Throws NoSnapshot, or what went wrong. */
+  async make(peer: Peer, into: string, making: Making): Promise<Snapshot> {
+    const { scratch } = making;
     await mkdir(scratch, { recursive: true, mode: 0o711 });
     const live = await this.liveOf(peer.task);
     if (peer.from === 'worktree') {
-      const made = live && (await this.worktree(live, into, scratch));
+      const made = live && (await this.worktree(live, into, making));
       if (made) return made;
       if (await this.known.runs(peer.task)) throw new NoSnapshot('PEER_ELSEWHERE', { peer: peer.task });
     }
     const kept =
-      (await this.uncollected(live, scratch)) ??
+      (await this.uncollected(live, peer, making)) ??
       (await this.kept(peer.task)) ??
       (await this.landed(peer.task));
     if (!kept) throw new NoSnapshot('PEER_NOTHING_KEPT', { peer: peer.task });
@@ -86,10 +93,14 @@ export class PeerSource {
   }
 
   /** Undefined when its agent has ended by now: what is left of its folder may be half removed. */
-  private async worktree(live: Live, into: string, scratch: string): Promise<Snapshot | undefined> {
+  private async worktree(
+    live: Live,
+    into: string,
+    { scratch, signal }: Making,
+  ): Promise<Snapshot | undefined> {
     const { sandboxes, home } = this.host;
     if (!(sandboxes instanceof Sandboxes)) throw new NoSnapshot('PEER_FAILED', { text: sandboxes.missing });
-    const copy = copierIn(sandboxes.host, home, live.record.uid, scratch);
+    const copy = copierIn(sandboxes.host, home, { uid: live.record.uid, marker: scratch, signal });
     const whole = () => runs(live);
     try {
       const manifest = await snapshotWorktree(
@@ -110,7 +121,8 @@ export class PeerSource {
   /** The commits of an agent at work, where that is safe to look at; undefined when there are none. */
   private async uncollected(
     live: Live | undefined,
-    scratch: string,
+    { as }: Peer,
+    { scratch, looker }: Making,
   ): Promise<{ mirror: Mirror; commit: string } | undefined> {
     const { sandboxes, mirrors } = this.host;
     const mirror = live && mirrors.get(live.record.repository);
@@ -121,7 +133,7 @@ export class PeerSource {
       const clone = sandboxes.open(live.dir, live.record.uid, mirror, scratch);
       const commit = await headOf(clone);
       if (commit === live.record.base) return undefined;
-      await clone.bring(mirror, commit, `refs/signalbox/peers/${live.record.task}`);
+      await clone.bring(mirror, commit, peerRef(looker, as));
       return { mirror, commit };
     } catch (error) {
       this.host.log(`the commits of ${live.record.task} at work cannot be seen: ${String(error)}`);

@@ -57,6 +57,8 @@ export class Peers {
   private timer: NodeJS.Timeout | undefined;
   private looking: Promise<void> = Promise.resolve();
   private closed = false;
+  private readonly stopping = new AbortController();
+  private mute = false;
   /** Renames in the shared folder, one after the other. */
   private moves: Promise<unknown> = Promise.resolve();
 
@@ -91,6 +93,7 @@ export class Peers {
   /** Takes everything away. Gives what was seen. */
   async close(): Promise<PeerRecord[]> {
     this.closed = true;
+    this.stopping.abort();
     clearTimeout(this.timer);
     await this.looking;
     await Promise.all(this.entries.map(({ making }) => making));
@@ -132,6 +135,7 @@ export class Peers {
   private async look(): Promise<void> {
     try {
       const said = await this.ask();
+      this.mute = false;
       for (const entry of this.entries) {
         const one = said.find(({ as }) => as === entry.peer.as);
         if (one) entry.said = one;
@@ -139,7 +143,8 @@ export class Peers {
       }
     } catch (error) {
       // While the server is away nobody can take anything back; the lease ends the agent in time.
-      this.host.log(`what ${this.whose.task} may see cannot be asked: ${String(error)}`);
+      if (!this.mute) this.host.log(`what ${this.whose.task} may see cannot be asked: ${String(error)}`);
+      this.mute = true;
       return;
     }
     const now = performance.now();
@@ -165,7 +170,11 @@ export class Peers {
       if (shared === undefined) throw new NoSnapshot('PEER_NOT_ISOLATED');
       await mkdir(aside, { recursive: true, mode: 0o711 });
       const made = join(aside, peer.as);
-      const snapshot = await this.source.make(peer, made, join(aside, '.work'));
+      const snapshot = await this.source.make(peer, made, {
+        scratch: join(aside, '.work', peer.as),
+        looker: this.whose.task,
+        signal: this.stopping.signal,
+      });
       if (!(await this.show(entry, made, shared, snapshot)))
         return { answer: 'refused', text: entry.said?.text ?? `nobody lets it see ${peer.task} any longer` };
       const { manifest, from, commit } = snapshot;

@@ -4,7 +4,8 @@
 import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import { Config, rulesOf } from '../src/domain/config.js';
-import { type Confirmed, OwnPeers, type PeerAsk, type PeerWord } from '../src/domain/own-peers.js';
+import type { PeerWord } from '../src/domain/messages.js';
+import { type Confirmed, OwnPeers, type PeerAsk } from '../src/domain/own-peers.js';
 import type { Peer, PeerRule } from '../src/domain/peering-grants.js';
 import { Plan, SingleTask, TaskInput } from '../src/domain/plan.js';
 import { fieldPath, problemsOf } from '../src/domain/problems.js';

@@ -16,13 +16,15 @@ const LIMITS: Limits = { openFiles: 1_024, memory: 4 * 1024 ** 3 };
 const SOURCE = '/source';
 const DESTINATION = '/destination';
 
-/** `uid`: of the owner's workstation. `marker`: the folder that it works for. */
-export function copierIn(
-  host: SandboxHost,
-  home: string,
-  uid: number | undefined,
-  marker: string,
-): InSandbox {
+export interface CopierOf {
+  /** Of the owner's workstation. */
+  uid: number | undefined;
+  /** The folder that it works for. */
+  marker: string;
+  signal: AbortSignal;
+}
+
+export function copierIn(host: SandboxHost, home: string, { uid, marker, signal }: CopierOf): InSandbox {
   return async ({ source, destination, readable, command }) => {
     // bubblewrap never runs as root.
     const as = uid ?? (host.root ? await nextUid(home) : undefined);
@@ -49,6 +51,7 @@ export function copierIn(
     return await execSandboxed(host, place, command(SOURCE, DESTINATION), {
       timeoutMs: COPY_MS,
       most: MOST_SAID,
+      signal,
     });
   };
 }

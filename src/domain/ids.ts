@@ -125,5 +125,7 @@ export const CIRCUITS_MEMO = 'SignalboxCircuits';
 const REFS = 'refs/signalbox';
 export const ledgerRef = (branch: string): string => `${REFS}/ledger/${branch}`;
 export const PACKETS_REF = `${REFS}/packets`;
+/** In a host's mirror only: what a task was shown of another's agent at work. */
+export const peerRef = (looker: string, as: string): string => `${REFS}/peers/${looker}/${as}`;
 /** Where an attempt's commits are kept until they have landed, and for good when they do not. */
 export const attemptRef = (task: string, fence: string): string => `${REFS}/attempts/${task}/${fence}`;

@@ -5,8 +5,7 @@ import type { Assumption, OnBroken } from './assumptions.js';
 import type { Rules } from './config.js';
 import type { Fence } from './fence.js';
 import type { FleetWord, FreezeReport } from './freeze.js';
-import type { PeerSaid, PeerTold } from './own-peers.js';
-import type { Peer } from './peering-grants.js';
+import type { PartyFacts, Peer } from './peering-grants.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import type { Use } from './resources.js';
 
@@ -103,6 +102,36 @@ export interface Extend {
   paths: string[];
   /** Wait for the paths rather than be refused. */
   wait: boolean;
+}
+
+/** A person's word on one peer. */
+export interface PeerWord {
+  granted: boolean;
+  /** Rises with each word of the task's life. */
+  number: number;
+  by: string;
+  /** Milliseconds since the epoch, by the clock of the host that confirmed it; for people only. */
+  since?: number;
+}
+
+/** All that was said of one peer, and whom the task was told its owner is, for a coordinator that knows neither. */
+export interface PeerSaid {
+  as: string;
+  word?: PeerWord;
+  /** The latest grant that was asked for and not allowed. */
+  refused?: { number: number; by: string; text: string };
+  owner?: PartyFacts;
+}
+
+/** What the coordinator states of one peer. */
+export interface PeerTold {
+  as: string;
+  granted: boolean;
+  code: ReasonCode;
+  evidence: Evidence;
+  /** The number of the word that this goes by; 0 when there was none. */
+  word: number;
+  owner?: PartyFacts;
 }
 
 export interface TaskReport {

@@ -2,39 +2,9 @@
 // record follows. It is kept by the task that looks: that one lives while it matters, the owner may have landed long
 // ago. A peer is open when the coordinator has said so in answer to the latest word; a revocation closes it at once.
 
-import type { Standing } from './messages.js';
-import { covers, type PartyFacts, PEER_FROM, type Peer, type PeerFrom } from './peering-grants.js';
-import { type Evidence, explain, type ReasonCode } from './reasons.js';
-
-/** A person's word on one peer. */
-export interface PeerWord {
-  granted: boolean;
-  /** Rises with each word of the task's life. */
-  number: number;
-  by: string;
-  /** Milliseconds since the epoch, by the clock of the host that confirmed it; for people only. */
-  since?: number;
-}
-
-/** All that was said of one peer, and whom the task was told its owner is, for a coordinator that knows neither. */
-export interface PeerSaid {
-  as: string;
-  word?: PeerWord;
-  /** The latest grant that was asked for and not allowed. */
-  refused?: { number: number; by: string; text: string };
-  owner?: PartyFacts;
-}
-
-/** What the coordinator states of one peer. */
-export interface PeerTold {
-  as: string;
-  granted: boolean;
-  code: ReasonCode;
-  evidence: Evidence;
-  /** The number of the word that this goes by; 0 when there was none. */
-  word: number;
-  owner?: PartyFacts;
-}
+import type { PeerSaid, PeerWord, Standing } from './messages.js';
+import { covers, PEER_FROM, type Peer, type PeerFrom } from './peering-grants.js';
+import { explain } from './reasons.js';
 
 /** From a person: let the task see the owner, or do so no longer. */
 export interface PeerRequest {

@@ -10,8 +10,16 @@ import type { Fence } from './fence.js';
 import type { FreezeRecord, KnownWord } from './freeze.js';
 import { Heap } from './heap.js';
 import { goesFirst, longerWaiting, type Place } from './line.js';
-import type { AttemptResult, Decision, Extend, Outcome, PlanRef, TaskFacts } from './messages.js';
-import type { PeerSaid, PeerTold } from './own-peers.js';
+import type {
+  AttemptResult,
+  Decision,
+  Extend,
+  Outcome,
+  PeerSaid,
+  PeerTold,
+  PlanRef,
+  TaskFacts,
+} from './messages.js';
 import { type Pattern, parsePattern } from './paths.js';
 import type { Beside, Evidence, ReasonCode } from './reasons.js';
 import { ResourceIndex } from './resources.js';

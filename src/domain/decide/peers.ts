@@ -1,7 +1,7 @@
 // What a task may see of others: what people granted, as the task's own workflow says, else what a rule of the configuration
 // grants. A revocation counts more than any rule. Each change is noted with the task that looks and with the owner.
 
-import type { PeerSaid, PeerTold } from '../own-peers.js';
+import type { PeerSaid, PeerTold } from '../messages.js';
 import { type PartyFacts, type Peer, ruleFor, ruleText } from '../peering-grants.js';
 import type { Evidence, ReasonCode } from '../reasons.js';
 import { kindOf, type State, type TaskRecord } from '../state.js';

@@ -76,21 +76,25 @@ const source = () =>
   );
 
 /** What the workflow of the task that looks would say. */
-const grants = (peer = PEER) => {
+const grants = (...peers: Peer[]) => {
   const said = { granted: true, asked: 0 };
   const ask: AskGranted = async () => {
     said.asked += 1;
-    return [{ ...peer, granted: said.granted, text: 'nobody lets it see that' }];
+    return (peers.length > 0 ? peers : [PEER]).map((peer) => ({
+      ...peer,
+      granted: said.granted,
+      text: 'nobody lets it see that',
+    }));
   };
   return { said, ask };
 };
 
-function peersOf(station: Workstation, ask: AskGranted, peer = PEER): Peers {
+function peersOf(station: Workstation, ask: AskGranted, ...peers: Peer[]): Peers {
   const { shared, aside } = station.peering ?? { shared: undefined, aside: '' };
   return new Peers(
     { log: () => undefined },
     source(),
-    { task: 'p/looks', peers: [peer], shared, aside },
+    { task: 'p/looks', peers: peers.length > 0 ? peers : [PEER], shared, aside },
     ask,
   );
 }
@@ -342,10 +346,11 @@ describe('what an agent puts into its tree', () => {
       mkdir hooks; printf '#!/bin/sh\\ncat "$HOST_CANARY"\\n' > hooks/post-checkout; chmod 755 hooks/*; echo '* filter=x' > .gitattributes
       echo committed > src/new.txt; ln -s "$HOST_CANARY" src/link; git -c core.fsmonitor=false add -A; git -c core.fsmonitor=false -c core.hooksPath=/dev/null commit -qm x; echo later > src/new.txt`);
     const station = await host().station('p/looks');
-    const peers = peersOf(station, grants(peer).ask, peer);
+    const live: Peer = { ...PEER, as: 'live' };
+    const peers = peersOf(station, grants(peer, live).ask, peer, live);
     await peers.begin(forever);
-    const { output } = await host().runIn(station, 'cat "$SIGNALBOX_SHARED/code/src/new.txt"');
-    expect(output).toBe('committed\n');
+    const { output } = await host().runIn(station, 'cat "$SIGNALBOX_SHARED"/*/src/new.txt');
+    expect(output, 'both at once, each its own').toBe('committed\nlater\n');
     expect(existsSync(join(host().home, 'hooked'))).toBe(false);
     expect(listed(join(shared(station), 'code')).filter((line) => line.includes('link'))).toEqual([]);
     await peers.close();

@@ -293,12 +293,7 @@ async function runInStation(
   input: AgentInput & { base: string; earlier?: string },
   agent: AgentKind,
   station: Workstation,
-  {
-    granted,
-    watch,
-    pulse,
-    peers,
-  }: { granted: Granted; watch: OutputWatch; pulse: Pulse; peers: Peers },
+  { granted, watch, pulse, peers }: { granted: Granted; watch: OutputWatch; pulse: Pulse; peers: Peers },
   signal: AbortSignal,
   onStart: (processes: ProcessIdentity[]) => Promise<void>,
 ): Promise<StationEnd> {

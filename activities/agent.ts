@@ -31,8 +31,9 @@ import { type Granted, grantSecrets } from './secrets.js';
 import { changesBetween, pathText } from './trees.js';
 import { DiskWatch } from './workstation/disk-watch.js';
 import { bytesOf } from './workstation/guarded.js';
+import { leaveWorkstation, markOver } from './workstation/kept.js';
 import { commitLeftovers, headOf } from './workstation/leftovers.js';
-import { keepCommits, makeWorkstation } from './workstation/make.js';
+import { keepCommits, keepsClone, makeWorkstation } from './workstation/make.js';
 import { removeWorkstation, workstationDir, writeRecord } from './workstation/record.js';
 import { BadCommits, type StationEnd, type Workstation } from './workstation/station.js';
 
@@ -109,6 +110,8 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases, peer
       } catch (error) {
         // The folder stays: there may be work in it that is kept nowhere else.
         const text = error instanceof Error ? error.message : String(error);
+        if (!(error instanceof StillAlive))
+          await markOver(host.home, task, fence, text).catch(() => undefined);
         const result: AttemptResult = {
           kind: 'failed',
           dead: !(error instanceof StillAlive),
@@ -156,6 +159,7 @@ async function attempt(
     repository,
     fence: input.fence,
     checkout: agent.checkout,
+    ...(keepsClone(agent, !role) ? { keep: true as const } : {}),
     ...(agent.isolation === 'none' ? { plain: true as const } : {}),
     worker: host.self,
   };
@@ -178,6 +182,7 @@ async function attempt(
       kind,
       prompt: input.prompt,
       readOnly: input.role === undefined,
+      fence: input.fence,
     });
   } catch (error) {
     await removeWorkstation(dir);
@@ -185,6 +190,7 @@ async function attempt(
     return failed('WORKSTATION_FAILED', error instanceof Error ? error.message : String(error));
   }
   record.isolation = station.isolation;
+  if (station.reused) record.reused = true;
   const made = { ...note, base, ...(station.uid === undefined ? {} : { uid: station.uid }) };
   await writeRecord(dir, made);
   const timeout = input.timeout ?? agent.timeout;
@@ -228,7 +234,9 @@ async function attempt(
 
   const work = await collect(mirror, station, input, agent, record, base);
   if (record.changes) record.changes = record.changes.map(redactor.text);
-  await removeWorkstation(dir);
+  // What has become too large once would be so again.
+  if (await leaveWorkstation(host.home, dir, made, made.keep === true && !disk.broken))
+    record.cloneKept = true;
   const kept = work && { base, ...work };
   const leaves = kept ? { kept } : {};
   if (Context.current().cancellationSignal.aborted || lapsed()) return { ...stopped(lapsed()), ...leaves };
@@ -318,6 +326,7 @@ async function runInStation(
     SIGNALBOX_USES: (input.uses ?? []).map(useText).join('\n'),
     SIGNALBOX_BASE: input.base,
     SIGNALBOX_EARLIER: input.earlier ?? '',
+    SIGNALBOX_REUSED: station.reused ? '1' : '',
     SIGNALBOX_REQUESTS: paths.requests,
     SIGNALBOX_ANSWERS: paths.answers,
     SIGNALBOX_RESULT: paths.result,

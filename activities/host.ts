@@ -36,7 +36,7 @@ export interface Entry {
   stop: AbortSignal;
 }
 
-export function mirrorOf(host: Host, repository: string): Mirror {
+export function mirrorOf(host: Pick<Host, 'mirrors'>, repository: string): Mirror {
   const mirror = host.mirrors.get(repository);
   if (!mirror) throw new Error(`the configuration in force has no repository "${repository}"`);
   return mirror;

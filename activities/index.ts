@@ -14,15 +14,20 @@ import { Outbox } from './outbox.js';
 import { PacketKeeper } from './packets.js';
 import { isRunning, PeerSource } from './peer-source.js';
 import { type PacketInput, reportActivities } from './reports.js';
+import { dropKept } from './workstation/kept.js';
 
 export function activitiesFor(host: Host) {
   const outbox = new Outbox(host);
   const packets = new PacketKeeper(host);
   const { requestCancel, ...delivery } = deliveryActivities(host, outbox, (tasks) => packets.outcomes(tasks));
   const record = {
-    /** Keeps a change packet on the shared repository. */
-    keepPacket: (input: PacketInput): Promise<void> =>
-      packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent),
+    /** Keeps a change packet on the shared repository. Its task is over: clones that it has left here go. */
+    keepPacket: async (input: PacketInput): Promise<void> => {
+      await packets.keep(repositoryFor(host, input), input.packet, input.ifAbsent);
+      void dropKept(host.home, input.packet.task).catch((error: unknown) =>
+        host.log(`a clone of ${input.packet.task} stays for now: ${String(error)}`),
+      );
+    },
   };
   const peerSource = new PeerSource(host, {
     outcomes: (tasks) => packets.outcomes(tasks),

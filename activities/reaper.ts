@@ -8,15 +8,14 @@ import { ActivityNotFoundError, type Client, WorkflowNotFoundError } from '@temp
 import { ApplicationFailure } from '@temporalio/common';
 import { eachInParallel } from '../src/client/parallel.js';
 import { PARALLEL, runningIds } from './delivery.js';
-import { type Host, mirrorOf } from './host.js';
+import type { Host } from './host.js';
 import { SCRATCH } from './mirror.js';
 import { register, workerIdentity } from './presence.js';
-import { endTree, groupIsOurs, isAlive, markedProcesses, type ProcessIdentity } from './processes.js';
-import { endSandbox } from './sandbox/run.js';
-import { commitLeftovers, headOf } from './workstation/leftovers.js';
-import { keepCommits, openWorkstation } from './workstation/make.js';
+import { endTree, markedProcesses, type ProcessIdentity } from './processes.js';
 import { clearReady } from './workstation/pool.js';
-import { findRecords, removeWorkstation, type WorkstationRecord } from './workstation/record.js';
+import { findRecords } from './workstation/record.js';
+import { clearGoing } from './workstation/removal.js';
+import { findLeftovers, salvage } from './workstation/salvage.js';
 
 export const WORKER_DIED = 'WorkerDied';
 
@@ -25,17 +24,13 @@ export async function reap(host: Host): Promise<{ stations: number; dead: Proces
   let stations = 0;
   const { alone, dead } = await register(host);
   if (alone) await clearLocks(host);
-  for (const { dir, record } of await findRecords(host.home)) {
-    if (isAlive(record.worker)) continue;
-    const { processes = [], plain } = record;
-    const [leader] = processes;
-    if (!plain) await endSandbox(processes, 0);
-    await endTree(plain && leader && groupIsOurs(leader) ? leader.pid : undefined, dir, 0);
-    await keepWork(host, dir, record);
+  for (const leftover of await findLeftovers(host.home)) {
+    await salvage(host, leftover);
     stations += 1;
   }
   await endStrays(host);
   await clearReady(host.home);
+  await clearGoing(host.home);
   return { stations, dead };
 }
 
@@ -118,23 +113,5 @@ async function endStrays(host: Host): Promise<void> {
   for (const { pid, marker } of markedProcesses((value) => value.startsWith(stations) && !known.has(value))) {
     host.log(`ending process ${pid}, left over from ${marker}`);
     await endTree(undefined, marker, 0);
-  }
-}
-
-async function keepWork(host: Host, dir: string, record: WorkstationRecord): Promise<void> {
-  if (record.base === undefined) return await removeWorkstation(dir);
-  try {
-    const mirror = mirrorOf(host, record.repository);
-    await mirror.open();
-    // What looked changed from the start is not known any more; a dead attempt never lands, so nothing is lost by keeping it.
-    const clone = openWorkstation(host, dir, record, mirror);
-    if (record.checkout) await commitLeftovers(clone, new Map(), record.task);
-    const commit = await headOf(clone);
-    if (commit !== record.base) await keepCommits(mirror, clone, commit, record.task, record.fence);
-    await removeWorkstation(dir);
-  } catch (error) {
-    host.log(
-      `the work in ${dir} could not be kept elsewhere, so the folder stays: ${error instanceof Error ? error.message : String(error)}`,
-    );
   }
 }

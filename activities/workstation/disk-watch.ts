@@ -45,7 +45,7 @@ export class DiskWatch {
 }
 
 /** Bytes on the disk. What vanishes meanwhile does not count, and what cannot be seen neither. */
-function bytesBelow(folders: readonly string[]): Promise<number> {
+export function bytesBelow(folders: readonly string[]): Promise<number> {
   const args = ['-s', '-c', '-x', '--block-size=1', '--', ...folders];
   const du = spawn('du', args, { stdio: ['ignore', 'pipe', 'ignore'] });
   let said = '';

@@ -1,10 +1,12 @@
 // Which workstation an attempt gets, by its kind of agent; and how its commits are kept.
 
 import { join } from 'node:path';
+import type { AgentKind } from '../../src/domain/config.js';
 import { type Fence, fenceText } from '../../src/domain/fence.js';
 import { attemptRef } from '../../src/domain/ids.js';
 import type { Host } from '../host.js';
 import type { Mirror } from '../mirror.js';
+import { takeKept } from './kept.js';
 import type { Clone } from './leftovers.js';
 import { makePlain, openPlain } from './plain.js';
 import { Sandboxes } from './sandboxed.js';
@@ -13,15 +15,27 @@ import type { StationOptions, Workstation } from './station.js';
 export interface Wanted extends Pick<StationOptions, 'task' | 'mirror' | 'base' | 'start' | 'prompt'> {
   kind: string;
   readOnly: boolean;
+  fence: Fence;
 }
+
+/** Whether the next attempt may go on in the clone: one that a sandbox kept apart, and that an agent could write. */
+export const keepsClone = (agent: Pick<AgentKind, 'isolation' | 'checkout'>, readOnly: boolean): boolean =>
+  agent.isolation === 'sandbox' && agent.checkout && !readOnly;
+
+/** A clone that an earlier attempt left may hold this part of what the next one may write. */
+const KEPT_SHARE = 0.5;
 
 /** Makes the workstation. Throws, and has started nothing, when this host offers no sandbox and the kind needs one. */
 export async function makeWorkstation(host: Host, dir: string, wanted: Wanted): Promise<Workstation> {
-  const { kind, readOnly } = wanted;
+  const { kind, readOnly, fence, ...rest } = wanted;
   const agent = host.config.agents[kind];
   if (!agent) throw new Error(`the fleet has no kind of agent "${kind}"`);
-  const options: StationOptions = { ...wanted, checkout: agent.checkout, agent: kind };
+  const options: StationOptions = { ...rest, checkout: agent.checkout, agent: kind };
   if (agent.isolation === 'none') return await makePlain(dir, join(host.home, 'bin'), options);
+  const most = agent.disk * KEPT_SHARE;
+  const earlier = { task: wanted.task, fence, repository: wanted.mirror.name, most };
+  const kept = keepsClone(agent, readOnly) ? await takeKept(host.home, dir, earlier) : undefined;
+  if (kept) options.kept = kept;
   return await sandboxesOf(host).make(
     dir,
     { ...agent, readOnly, reachable: host.config.workstations.reachable },
@@ -31,7 +45,7 @@ export async function makeWorkstation(host: Host, dir: string, wanted: Wanted): 
 
 /** The clone in a workstation of a worker that is no more. */
 export const openWorkstation = (
-  host: Host,
+  host: Pick<Host, 'sandboxes'>,
   dir: string,
   { uid, plain }: { uid?: number; plain?: true },
   mirror: Mirror,

@@ -200,13 +200,14 @@ async function hasRoom(home: string): Promise<boolean> {
 }
 
 /** A process, as part of a file's name. */
-const nameOf = ({ pid, started }: ProcessIdentity): string =>
+export const nameOf = ({ pid, started }: ProcessIdentity): string =>
   `${pid}.${Buffer.from(started).toString('base64url')}`;
 
 /** The owner in the name of a folder, whether it is finished or not. */
 const ownerIn = (name: string): string => name.replace(UNFINISHED, '').split('.').slice(0, 2).join('.');
 
-function identityIn(owner: string): ProcessIdentity | undefined {
+/** The process that a file's name tells; undefined where it tells none. */
+export function identityIn(owner: string): ProcessIdentity | undefined {
   const [pid, started] = owner.split('.');
   if (!pid || started === undefined || !/^\d+$/.test(pid)) return undefined;
   return { pid: Number(pid), started: Buffer.from(started, 'base64url').toString() };

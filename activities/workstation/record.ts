@@ -1,12 +1,11 @@
 // The folder of an attempt, and the record in it, for whoever finds it after its worker's death.
 
-import { execFile } from 'node:child_process';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { type Fence, fenceText } from '../../src/domain/fence.js';
 import { writeWhole } from '../presence.js';
 import type { ProcessIdentity } from '../processes.js';
+import { removeTree } from './removal.js';
 
 export interface WorkstationRecord {
   task: string;
@@ -17,6 +16,12 @@ export interface WorkstationRecord {
   /** The user its agent runs as, where that is not the worker's. */
   uid?: number;
   checkout: boolean;
+  /** Once the attempt is over, and its commits are kept, its clone stays for the next one. */
+  keep?: true;
+  /** When that came to be; milliseconds since the epoch. */
+  kept?: number;
+  /** The attempt is over, and no process of it is left; why its work could not be kept elsewhere yet. */
+  over?: string;
   /** Made without a sandbox. */
   plain?: true;
   worker: ProcessIdentity;
@@ -24,9 +29,7 @@ export interface WorkstationRecord {
   processes?: ProcessIdentity[];
 }
 
-const run = promisify(execFile);
-
-const RECORD = 'workstation.json';
+export const RECORD = 'workstation.json';
 
 export const workstationDir = (home: string, task: string, fence: Fence): string =>
   join(home, 'workstations', task, fenceText(fence));
@@ -43,23 +46,28 @@ export async function findRecords(home: string): Promise<{ dir: string; record: 
     for (const task of await list(join(root, plan))) {
       for (const fence of await list(join(root, plan, task))) {
         const dir = join(root, plan, task, fence);
-        const text = await readFile(join(dir, RECORD), 'utf8').catch(() => undefined);
-        if (text) found.push({ dir, record: JSON.parse(text) as WorkstationRecord });
+        const record = await readRecord(dir);
+        if (record) found.push({ dir, record });
       }
     }
   }
   return found;
 }
 
+/** The record in the folder; undefined when there is none. */
+export async function readRecord(dir: string): Promise<WorkstationRecord | undefined> {
+  const text = await readFile(join(dir, RECORD), 'utf8').catch(() => undefined);
+  return text ? (JSON.parse(text) as WorkstationRecord) : undefined;
+}
+
 /** Removes the folder, and the task's folders above it when they are empty. */
 export async function removeWorkstation(dir: string): Promise<void> {
-  await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }).catch(async () => {
-    // An agent may have closed folders of its own even to us, and nested them deeper than any path reaches.
-    await run('chmod', ['-R', 'u+rwX', '--', dir]).catch(() => undefined);
-    await run('rm', ['-rf', '--', dir]);
-  });
-  for (const above of [dirname(dir), dirname(dirname(dir))]) {
-    if ((await readdir(above).catch(() => ['?'])).length === 0)
-      await rm(above, { recursive: true, force: true });
-  }
+  await removeTree(dir);
+  await removeEmptyAbove(dir);
+}
+
+/** Removes the folders of the workstation's task and plan when nothing is in them any more. */
+export async function removeEmptyAbove(dir: string): Promise<void> {
+  // Never more than an empty folder: somebody may be making a workstation there.
+  for (const above of [dirname(dir), dirname(dirname(dir))]) await rmdir(above).catch(() => undefined);
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { GIT_ENVIRONMENT, GitError } from '../../src/client/git.js';
 import type { AgentKind } from '../../src/domain/config.js';
 import type { Mirror } from '../mirror.js';
+import { endTree } from '../processes.js';
 import { removeEmptyCgroups } from '../sandbox/cgroup.js';
 import { INSIDE_PATH, type Limits, type SandboxHost } from '../sandbox/offer.js';
 import { isOpen } from '../sandbox/permissions.js';
@@ -26,12 +27,13 @@ import { nextUid } from '../sandbox/uids.js';
 import { type Bind, hiddenOf } from '../sandbox/view.js';
 import { writeSecretFiles } from '../secrets.js';
 import { Shelf } from '../shelf.js';
-import { COMPLETE, MAKE, MAKE_READY, ORIGIN } from './clone-scripts.js';
+import { COMPLETE, GO_ON, MAKE, MAKE_READY, ORIGIN } from './clone-scripts.js';
 import { certificates, etcOf, INSIDE, pathInside, prepare, TOOLS, tools } from './inside.js';
 import { type Clone, hashed } from './leftovers.js';
 import { openNetwork, PROXY_PORT } from './network.js';
 import { cloneConfig } from './plain.js';
 import { type PoolOptions, type Ready, ReadyClones } from './pool.js';
+import { discard } from './removal.js';
 import {
   type AgentProcess,
   BadCommits,
@@ -58,6 +60,8 @@ const FORWARDER = [`${TOOLS}/node`, `${TOOLS}/dist/activities/egress/forwarder.j
 
 /** What git on a clone of an agent's may take at most. */
 const GIT_MS = 10 * 60_000;
+/** Making a clone afresh does not take as long as that. */
+const GO_ON_MS = 2 * 60_000;
 const GIT_BYTES = 64 * 1024 * 1024;
 /** Filters that it has planted run then, and trees may be made to need all memory there is. */
 const GIT_LIMITS: Limits = { processes: 256, openFiles: 4_096, memory: 2 * 1024 ** 3 };
@@ -116,7 +120,8 @@ export class Sandboxes {
       mkdir(dir, { recursive: true, mode: 0o711 }),
     ]);
     const pack = start === base ? undefined : await packOf(mirror, base, start);
-    const ready = checkout ? await this.completed(dir, options, pack) : undefined;
+    const gone = await this.goneOn(dir, options, pack);
+    const ready = gone ?? (checkout ? await this.completed(dir, options, pack) : undefined);
     const began = performance.now();
     const { uid, status } = ready ?? (await this.fresh(dir, options, pack));
     if (checkout) this.pool.wanted(mirror, ready ? undefined : performance.now() - began);
@@ -129,6 +134,7 @@ export class Sandboxes {
       ...(uid === undefined ? {} : { uid }),
       paths: { ...INSIDE, path: pathInside(rules.sees) },
       untouched: await hashed(clone, status),
+      ...(gone ? { reused: true as const } : {}),
       isolation: {
         kind: 'sandbox',
         by: `bubblewrap ${this.host.version}`,
@@ -168,6 +174,26 @@ export class Sandboxes {
     }
   }
 
+  /** In the clone that an earlier attempt has left. Whatever is odd about it, it is undefined and the clone is gone. */
+  private async goneOn(
+    dir: string,
+    options: StationOptions,
+    pack: Buffer | undefined,
+  ): Promise<Made | undefined> {
+    if (!options.kept) return undefined;
+    const { uid } = options.kept;
+    try {
+      const status = await this.commits(dir, uid, GO_ON, options, pack, '', GO_ON_MS);
+      if (status.length > 0) throw new Error('git takes files for changed in it');
+      return { uid, status };
+    } catch (error) {
+      this.log(`the clone of ${options.task} is not used again, and one made afresh: ${why(error)}`);
+      await endTree(undefined, dir, 0);
+      await discard(this.home, join(dir, 'clone'));
+      return undefined;
+    }
+  }
+
   private async commits(
     dir: string,
     uid: number | undefined,
@@ -175,8 +201,10 @@ export class Sandboxes {
     { mirror, base, start, checkout, agent }: StationOptions,
     pack: Buffer | undefined,
     was = '',
+    timeoutMs = GIT_MS,
   ): Promise<Buffer> {
-    return await this.script(this.gitPlace(dir, uid, mirror), script, pack ? { input: pack } : {}, {
+    const execution = { timeoutMs, ...(pack ? { input: pack } : {}) };
+    return await this.script(this.gitPlace(dir, uid, mirror), script, execution, {
       ...common(mirror, base),
       BASE: base,
       START: start,

@@ -6,6 +6,7 @@ import type { IsolationRecord } from '../../src/domain/packet.js';
 import type { Refusal } from '../egress/refusals.js';
 import type { Mirror } from '../mirror.js';
 import type { ProcessEnd, ProcessIdentity } from '../processes.js';
+import type { TakenClone } from './kept.js';
 import type { Clone, DirtyFiles } from './leftovers.js';
 
 /** What an agent committed is nothing that git takes; it stays in the workstation's folder. */
@@ -26,6 +27,8 @@ export interface StationOptions {
   prompt: string;
   /** The kind of agent, for the author of its commits. */
   agent: string;
+  /** The clone of an earlier attempt, which is in the workstation's folder. */
+  kept?: TakenClone;
 }
 
 /** Where an agent finds things, as it sees them. */
@@ -79,6 +82,8 @@ export interface Workstation extends Clone {
   /** Files that git took for changed right after the checkout (line endings, filters). */
   readonly untouched: DirtyFiles;
   readonly isolation: IsolationRecord;
+  /** It goes on in the clone of an earlier attempt. */
+  readonly reused?: true;
   /** Where the worker finds the agent's requests, and leaves the answers. */
   readonly desk: { requests: string; answers: string };
   /** Where the worker puts snapshots for the agent, and makes them; none without isolation. */

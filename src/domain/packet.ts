@@ -32,6 +32,10 @@ export interface AttemptRecord {
   /** The id of the host it ran on, which has its log. */
   host?: string;
   isolation?: IsolationRecord;
+  /** It went on in the clone that the attempt before it had left on the host. */
+  reused?: true;
+  /** Its clone stayed there for the next attempt. */
+  cloneKept?: true;
   /** Processes of it that were ended because the memory limit was reached. */
   outOfMemory?: number;
   /** What it saw of other tasks, each as it was last. */
@@ -194,6 +198,7 @@ function printAttempt(attempt: AttemptRecord): string[] {
   return [
     `  ${attempt.attempt}. ${came}${exit}${took}, fence ${attempt.fence.epoch}.${attempt.fence.number}${attempt.host ? `, on ${attempt.host}` : ''}`,
     ...isolationLines(attempt),
+    ...(attempt.reused ? ['     in the clone of the attempt before it, with its build caches'] : []),
     ...(attempt.peers ?? []).map(peerLine),
     ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
     ...(attempt.discarded

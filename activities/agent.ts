@@ -56,6 +56,8 @@ export interface AgentInput {
   fence: Fence;
   /** Milliseconds. */
   lease: number;
+  /** Milliseconds of the lease in which another host could have taken it. */
+  waited?: number;
   from?: StartFrom;
 }
 
@@ -92,7 +94,8 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases, peer
       cancellationSignal.addEventListener('abort', () => stop.abort(), { once: true });
       let lapsed = false;
       const { task, fence, lease } = input;
-      const spent = Math.max(0, Date.now() - Context.current().info.scheduledTimestampMs);
+      const { scheduledTimestampMs } = Context.current().info;
+      const spent = Math.max(0, Date.now() - scheduledTimestampMs) + (input.waited ?? 0);
       const letGo = leases.hold({ task, fence, lease, spent }, () => {
         lapsed = true;
         stop.abort();

@@ -12,10 +12,11 @@ import type { Host } from './host.js';
 import { SCRATCH } from './mirror.js';
 import { register, workerIdentity } from './presence.js';
 import { endTree, markedProcesses, type ProcessIdentity } from './processes.js';
+import { findAbandoned } from './workstation/abandoned.js';
 import { clearReady } from './workstation/pool.js';
 import { findRecords } from './workstation/record.js';
 import { clearGoing } from './workstation/removal.js';
-import { findLeftovers, salvage } from './workstation/salvage.js';
+import { salvage } from './workstation/salvage.js';
 
 export const WORKER_DIED = 'WorkerDied';
 
@@ -24,8 +25,8 @@ export async function reap(host: Host): Promise<{ stations: number; dead: Proces
   let stations = 0;
   const { alone, dead } = await register(host);
   if (alone) await clearLocks(host);
-  for (const leftover of await findLeftovers(host.home)) {
-    await salvage(host, leftover);
+  for (const abandoned of await findAbandoned(host.home)) {
+    await salvage(host, abandoned);
     stations += 1;
   }
   await endStrays(host);

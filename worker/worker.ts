@@ -16,6 +16,7 @@ import { gitMarker, reap } from '../activities/reaper.js';
 import { hostIdOf } from '../src/client/host-id.js';
 import { dataConverter } from '../src/client/payload.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
+import { Housekeeper } from './housekeeper.js';
 import { sandboxesFor } from './isolation.js';
 import { LogDesk } from './log-desk.js';
 import { serveQueues } from './queues.js';
@@ -95,6 +96,8 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   watchdog.start();
   const undertaker = new Undertaker(host, dead);
   undertaker.start();
+  const housekeeper = new Housekeeper(host);
+  housekeeper.start();
   const stop = async () => {
     undertaker.stop();
     watchdog.stop();
@@ -104,6 +107,7 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
     undertaker.stop();
     watchdog.stop();
     await logs.stop();
+    await housekeeper.stop();
     for (const mirror of mirrors.values()) await mirror.close();
     if ('close' in sandboxes) await sandboxes.close();
     await native.close().catch(() => undefined);

@@ -2,7 +2,6 @@
 // coordinator decided. It takes no decision of its own; its own state is the truth about its claims.
 
 import {
-  ActivityCancellationType,
   ActivityFailure,
   ApplicationFailure,
   CancellationScope,
@@ -12,7 +11,6 @@ import {
   defineQuery,
   defineSignal,
   isCancellation,
-  proxyActivities,
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
@@ -61,6 +59,7 @@ import {
 import { factsOf, planOf, type TaskInput } from '../src/domain/plan.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
+import { runAttempt } from './attempt-place.js';
 import { LOCAL } from './local.js';
 
 /** What one run of the workflow hands to the next. */
@@ -445,16 +444,9 @@ class TaskRun {
         ([, value]) => value !== undefined,
       ),
     );
-    const { runAgent } = proxyActivities<TaskActivities>({
-      // The activity keeps the task's own timeout; death of its worker shows in the heartbeat.
-      startToCloseTimeout: '30 days',
-      heartbeatTimeout: '30s',
-      retry: { maximumAttempts: 1 },
-      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-      summary: `attempt ${attempt} of ${this.id}`,
-    });
     const said = { report: last, earlier: this.attempts };
-    return runAgent({ task: this.id, prompt, writes, env, attempt, fence, lease, ...said, ...optional });
+    const input = { task: this.id, prompt, writes, env, attempt, fence, lease, ...said, ...optional };
+    return runAttempt(this.input.fleet, input, this.attempts);
   }
 
   private async end(standing: Standing, outcome: Outcome): Promise<Outcome> {

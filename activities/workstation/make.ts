@@ -11,6 +11,7 @@ import type { Clone } from './leftovers.js';
 import { makePlain, openPlain } from './plain.js';
 import { Sandboxes } from './sandboxed.js';
 import type { StationOptions, Workstation } from './station.js';
+import { makeRoomIfShort } from './stock.js';
 
 export interface Wanted extends Pick<StationOptions, 'task' | 'mirror' | 'base' | 'start' | 'prompt'> {
   kind: string;
@@ -31,6 +32,7 @@ export async function makeWorkstation(host: Host, dir: string, wanted: Wanted): 
   const agent = host.config.agents[kind];
   if (!agent) throw new Error(`the fleet has no kind of agent "${kind}"`);
   const options: StationOptions = { ...rest, checkout: agent.checkout, agent: kind };
+  await makeRoomIfShort(host);
   if (agent.isolation === 'none') return await makePlain(dir, join(host.home, 'bin'), options);
   const most = agent.disk * KEPT_SHARE;
   const earlier = { task: wanted.task, fence, repository: wanted.mirror.name, most };

@@ -38,7 +38,7 @@ export interface Ready {
   uid?: number;
 }
 
-interface Found extends Ready {
+export interface Found extends Ready {
   path: string;
   made: number;
 }
@@ -160,15 +160,7 @@ export class ReadyClones {
   }
 
   private async find(repository: string): Promise<Found[]> {
-    const dir = join(readyDir(this.home), repository);
-    const found: Found[] = [];
-    for (const name of await list(dir)) {
-      if (name.startsWith(UNFINISHED)) continue;
-      const path = join(dir, name);
-      const text = await readFile(join(path, RECORD), 'utf8').catch(() => undefined);
-      if (text !== undefined) found.push({ ...(JSON.parse(text) as Ready & { made: number }), path });
-    }
-    return found;
+    return await readyIn(this.home, repository);
   }
 
   private isWanted(repository: string): boolean {
@@ -178,6 +170,24 @@ export class ReadyClones {
   private isOld({ made }: Found): boolean {
     return Math.abs(Date.now() - made) > this.options.oldestMs;
   }
+}
+
+/** Clones that are ready, of all repositories and workers. */
+export async function findReady(home: string): Promise<Found[]> {
+  const all = await Promise.all((await list(readyDir(home))).map((name) => readyIn(home, name)));
+  return all.flat();
+}
+
+async function readyIn(home: string, repository: string): Promise<Found[]> {
+  const dir = join(readyDir(home), repository);
+  const found: Found[] = [];
+  for (const name of await list(dir)) {
+    if (name.startsWith(UNFINISHED)) continue;
+    const path = join(dir, name);
+    const text = await readFile(join(path, RECORD), 'utf8').catch(() => undefined);
+    if (text !== undefined) found.push({ ...(JSON.parse(text) as Ready & { made: number }), path });
+  }
+  return found;
 }
 
 /** Removes what workers that are no more have left. */
@@ -204,7 +214,8 @@ export const nameOf = ({ pid, started }: ProcessIdentity): string =>
   `${pid}.${Buffer.from(started).toString('base64url')}`;
 
 /** The owner in the name of a folder, whether it is finished or not. */
-const ownerIn = (name: string): string => name.replace(UNFINISHED, '').split('.').slice(0, 2).join('.');
+export const ownerIn = (name: string): string =>
+  name.replace(UNFINISHED, '').split('.').slice(0, 2).join('.');
 
 /** The process that a file's name tells; undefined where it tells none. */
 export function identityIn(owner: string): ProcessIdentity | undefined {

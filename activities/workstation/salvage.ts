@@ -3,29 +3,19 @@
 // left, keeps the commits under the attempt's ref, and only then the clone is kept for the next attempt, or removed. Where
 // that fails the folder goes back to its place; where its owner dies the next one has it.
 
-import { mkdir, readdir, rename } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Host, mirrorOf } from '../host.js';
-import { endTree, groupIsOurs, isAlive } from '../processes.js';
+import { endTree, groupIsOurs } from '../processes.js';
 import { endSandbox } from '../sandbox/run.js';
+import { type Abandoned, salvageDir } from './abandoned.js';
 import { flatName, leaveWorkstation } from './kept.js';
 import { commitLeftovers, headOf } from './leftovers.js';
 import { keepCommits, openWorkstation } from './make.js';
-import { identityIn, nameOf } from './pool.js';
-import {
-  findRecords,
-  readRecord,
-  removeEmptyAbove,
-  type WorkstationRecord,
-  workstationDir,
-} from './record.js';
+import { nameOf } from './pool.js';
+import { removeEmptyAbove, type WorkstationRecord, workstationDir } from './record.js';
 
 export type Salvager = Pick<Host, 'home' | 'mirrors' | 'config' | 'sandboxes' | 'self' | 'log'>;
-
-export interface Leftover {
-  dir: string;
-  record: WorkstationRecord;
-}
 
 /** What became of a workstation that nobody works in any more. */
 export type Salvaged =
@@ -35,24 +25,8 @@ export type Salvaged =
   | { kind: 'taken' }
   | { kind: 'stays'; why: string };
 
-const salvageDir = (home: string): string => join(home, 'salvage');
-
-/** Workstations whose attempt is over, as far as their records tell: their worker is dead, or says so. */
-export async function findLeftovers(home: string): Promise<Leftover[]> {
-  const found = (await findRecords(home)).filter(
-    ({ record }) => record.over !== undefined || !isAlive(record.worker),
-  );
-  for (const name of await readdir(salvageDir(home)).catch(() => [])) {
-    const owner = identityIn(name.split('~', 1)[0] ?? '');
-    const dir = join(salvageDir(home), name);
-    const record = await readRecord(dir);
-    if (record && !(owner && isAlive(owner))) found.push({ dir, record });
-  }
-  return found;
-}
-
 /** Ends what still runs in it, keeps its work, and then its clone where its record says so. Never rejects. */
-export async function salvage(host: Salvager, { dir, record }: Leftover): Promise<Salvaged> {
+export async function salvage(host: Salvager, { dir, record }: Abandoned): Promise<Salvaged> {
   const home = workstationDir(host.home, record.task, record.fence);
   let mine: string | undefined;
   try {
@@ -76,7 +50,7 @@ export async function salvage(host: Salvager, { dir, record }: Leftover): Promis
   }
 }
 
-async function take({ home, self }: Salvager, { dir, record }: Leftover): Promise<string | undefined> {
+async function take({ home, self }: Salvager, { dir, record }: Abandoned): Promise<string | undefined> {
   const mine = join(salvageDir(home), `${nameOf(self)}~${flatName(record.task, record.fence)}`);
   await mkdir(salvageDir(home), { recursive: true, mode: 0o711 });
   try {

@@ -8,6 +8,7 @@ import { blockCommand } from './block.js';
 import { cancelCommand } from './cancel.js';
 import { claimCommand } from './claim.js';
 import { claimsCommand } from './claims.js';
+import { cleanupCommand } from './cleanup.js';
 import { contentionCommand } from './contention.js';
 import { EXIT, report } from './context.js';
 import { demoCommand } from './demo.js';
@@ -73,6 +74,7 @@ export function program(): Command {
     packetCommand,
     freezeCommand,
     resumeCommand,
+    cleanupCommand,
     replayCommand,
     schemaCommand,
     demoCommand,

@@ -209,6 +209,9 @@ export type AgentKind = z.infer<typeof Agent>;
 
 const Workstations = z.strictObject({
   reachable: Reachable.default([]),
+  disk: Size.prefault('100GB').describe(
+    'How much of its disk a host gives to workstations, with ready and kept clones and the histories they borrow from. Beyond it ready clones go first, then kept ones, the oldest first; never one that an agent runs in, nor one whose commits are kept nowhere else.',
+  ),
   logs: Size.prefault('10GB').describe(
     "How much of its disk a host gives to the output of agents. Beyond it the oldest attempts' goes first, never that of a running one.",
   ),

@@ -127,5 +127,15 @@ export const ledgerRef = (branch: string): string => `${REFS}/ledger/${branch}`;
 export const PACKETS_REF = `${REFS}/packets`;
 /** In a host's mirror only: what a task was shown of another's agent at work. */
 export const peerRef = (looker: string, as: string): string => `${REFS}/peers/${looker}/${as}`;
+export const ATTEMPTS = `${REFS}/attempts`;
 /** Where an attempt's commits are kept until they have landed, and for good when they do not. */
-export const attemptRef = (task: string, fence: string): string => `${REFS}/attempts/${task}/${fence}`;
+export const attemptRef = (task: string, fence: string): string => `${ATTEMPTS}/${task}/${fence}`;
+
+/** The task and the fence in an attempt's ref; undefined for any other. */
+export function attemptRefOf(ref: string): { task: string; fence: string } | undefined {
+  const [plan, task, fence, ...more] = ref.startsWith(`${ATTEMPTS}/`)
+    ? ref.slice(ATTEMPTS.length + 1).split('/')
+    : [];
+  if (plan === undefined || task === undefined || fence === undefined || more.length > 0) return undefined;
+  return { task: taskName(plan, task), fence };
+}

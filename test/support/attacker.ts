@@ -11,8 +11,9 @@ import { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { Mirror } from '../../activities/mirror.js';
-import { isAlive, type ProcessIdentity } from '../../activities/processes.js';
+import { identityOf, isAlive, type ProcessIdentity } from '../../activities/processes.js';
 import { probeSandbox } from '../../activities/sandbox/host.js';
+import { leaveWorkstation, takeKept } from '../../activities/workstation/kept.js';
 import { commitLeftovers, headOf } from '../../activities/workstation/leftovers.js';
 import { keepCommits } from '../../activities/workstation/make.js';
 import { removeWorkstation, workstationDir } from '../../activities/workstation/record.js';
@@ -93,7 +94,7 @@ export class AttackedHost {
     mkdirSync(this.home);
     writeFileSync(join(this.outside, 'canary'), this.canary, { mode: 0o666 });
     this.git(['init', '-q', '--bare', '-b', 'main', this.origin]);
-    this.push({ 'README.md': 'seed\n', 'src/a.txt': 'a\n' });
+    this.push({ 'README.md': 'seed\n', 'src/a.txt': 'a\n', '.gitignore': 'target/\n' });
     this.mirror = new Mirror('app', this.origin, 'main', join(this.home, 'mirrors', 'app.git'));
     this.sandboxes = new Sandboxes(probe.sandbox, this.home);
   }
@@ -131,10 +132,14 @@ export class AttackedHost {
 
   fenceOf = (): Fence => ({ epoch: 1, number: ++this.fences });
 
+  /** A workstation; where an attempt of the task before has left its clone, in that. */
   async station(task: string, rules: Partial<StationRules> = {}): Promise<Workstation> {
     const base = await this.mirror.refresh();
-    const dir = workstationDir(this.home, task, this.fenceOf());
+    const fence = this.fenceOf();
+    const dir = workstationDir(this.home, task, fence);
+    const kept = await takeKept(this.home, dir, { task, fence, repository: 'app', most: RULES.disk });
     const options = {
+      ...(kept ? { kept } : {}),
       task,
       mirror: this.mirror,
       base,
@@ -144,6 +149,14 @@ export class AttackedHost {
       agent: 'sh',
     };
     return await this.sandboxes.make(dir, { ...RULES, ...rules }, options);
+  }
+
+  /** The attempt is over: its clone stays for the next one. */
+  async leave({ dir, uid }: Workstation, task: string): Promise<void> {
+    const number = Number(dir.slice(dir.lastIndexOf('.') + 1));
+    const known = { task, repository: 'app', fence: { epoch: 1, number }, base: '', checkout: true };
+    const record = { ...known, keep: true as const, worker: identityOf(process.pid) };
+    await leaveWorkstation(this.home, dir, { ...record, ...(uid === undefined ? {} : { uid }) });
   }
 
   /** Runs the script as the agent of a workstation of its own, to its end. */

@@ -90,7 +90,7 @@ describe('a host’s folder', () => {
   });
 
   test('stays within what it is given, at the cost of the clones that were kept first', async () => {
-    const bench = await Bench.make('5MB');
+    const bench = await Bench.make('5.5MB');
     for (const task of ['a', 'b', 'c']) await bench.task(`p/${task}`);
     for (const task of ['b', 'c', 'a']) await (await bench.station(`p/${task}`, MB)).keep();
     const running = await bench.station('p/running', MB);

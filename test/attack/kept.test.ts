@@ -101,6 +101,7 @@ describe('an attempt that goes on in the clone of another', () => {
 
   attack('never shares it with one that may still be alive', async () => {
     const station = await host().station('p/alive');
+    await host().record(station, 'p/alive');
     const running = host().runIn(station, 'echo mine > alive; while [ ! -e stop ]; do sleep 0.1; done');
     await until('it works', () => existsSync(join(station.dir, 'clone/alive')));
     const next = await host().station('p/alive');

@@ -16,7 +16,12 @@ import { probeSandbox } from '../../activities/sandbox/host.js';
 import { leaveWorkstation, takeKept } from '../../activities/workstation/kept.js';
 import { commitLeftovers, headOf } from '../../activities/workstation/leftovers.js';
 import { keepCommits } from '../../activities/workstation/make.js';
-import { removeWorkstation, workstationDir } from '../../activities/workstation/record.js';
+import {
+  removeWorkstation,
+  type WorkstationRecord,
+  workstationDir,
+  writeRecord,
+} from '../../activities/workstation/record.js';
 import { Sandboxes, type StationRules } from '../../activities/workstation/sandboxed.js';
 import type { StationEnd, Workstation } from '../../activities/workstation/station.js';
 import type { Fence } from '../../src/domain/fence.js';
@@ -151,12 +156,19 @@ export class AttackedHost {
     return await this.sandboxes.make(dir, { ...RULES, ...rules }, options);
   }
 
-  /** The attempt is over: its clone stays for the next one. */
-  async leave({ dir, uid }: Workstation, task: string): Promise<void> {
+  /** What an attempt writes down about its workstation. */
+  async record({ dir, uid }: Workstation, task: string): Promise<WorkstationRecord> {
     const number = Number(dir.slice(dir.lastIndexOf('.') + 1));
     const known = { task, repository: 'app', fence: { epoch: 1, number }, base: '', checkout: true };
     const record = { ...known, keep: true as const, worker: identityOf(process.pid) };
-    await leaveWorkstation(this.home, dir, { ...record, ...(uid === undefined ? {} : { uid }) });
+    const whole = { ...record, ...(uid === undefined ? {} : { uid }) };
+    await writeRecord(dir, whole);
+    return whole;
+  }
+
+  /** The attempt is over: its clone stays for the next one. */
+  async leave(station: Workstation, task: string): Promise<void> {
+    await leaveWorkstation(this.home, station.dir, await this.record(station, task));
   }
 
   /** Runs the script as the agent of a workstation of its own, to its end. */

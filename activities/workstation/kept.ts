@@ -16,15 +16,11 @@ import {
   writeRecord,
 } from './record.js';
 import { discard, removeTree } from './removal.js';
+import type { TakenClone } from './station.js';
 
 export interface KeptClone {
   path: string;
   record: WorkstationRecord;
-}
-
-/** A clone that an attempt has taken over; it is in the attempt's own folder. */
-export interface TakenClone {
-  uid?: number;
 }
 
 const CLONE = 'clone';
@@ -36,10 +32,12 @@ export const keptDir = (home: string): string => join(home, 'kept');
 export const flatName = (task: string, fence: Fence): string =>
   `${task.replace('/', '~')}~${fenceText(fence)}`;
 
-/** Clones that are kept on this host, whoever did. */
-export async function findKept(home: string): Promise<KeptClone[]> {
+/** Clones that are kept on this host, whoever did: of all tasks, or of one. */
+export async function findKept(home: string, task?: string): Promise<KeptClone[]> {
   const found: KeptClone[] = [];
+  const of = task === undefined ? '' : `${task.replace('/', '~')}~`;
   for (const name of await readdir(keptDir(home)).catch(() => [])) {
+    if (!name.startsWith(of)) continue;
     const path = join(keptDir(home), name);
     const record = await readRecord(path);
     if (record) found.push({ path, record });
@@ -68,9 +66,8 @@ export async function leaveWorkstation(
   await discard(home, path);
   await rename(dir, path);
   await removeEmptyAbove(place);
-  for (const other of await findKept(home))
-    if (other.record.task === record.task && compareFences(other.record.fence, record.fence) < 0)
-      await discard(home, other.path);
+  for (const other of await findKept(home, record.task))
+    if (compareFences(other.record.fence, record.fence) < 0) await discard(home, other.path);
   return true;
 }
 
@@ -84,8 +81,8 @@ export interface Wanted {
 
 /** Moves the clone that the task's last attempt here left to `dir`/clone; undefined when there is none that is of use. */
 export async function takeKept(home: string, dir: string, wanted: Wanted): Promise<TakenClone | undefined> {
-  const found = (await findKept(home)).filter(
-    ({ record }) => record.task === wanted.task && compareFences(record.fence, wanted.fence) < 0,
+  const found = (await findKept(home, wanted.task)).filter(
+    ({ record }) => compareFences(record.fence, wanted.fence) < 0,
   );
   for (const { path } of found.sort((a, b) => compareFences(b.record.fence, a.record.fence))) {
     const taken = join(dir, TAKEN);
@@ -109,7 +106,7 @@ export async function takeKept(home: string, dir: string, wanted: Wanted): Promi
 
 /** The task is over: its clones go. Their commits are kept elsewhere, else they would not be there. */
 export async function dropKept(home: string, task: string): Promise<void> {
-  for (const { path, record } of await findKept(home)) if (record.task === task) await discard(home, path);
+  for (const { path } of await findKept(home, task)) await discard(home, path);
 }
 
 /** The attempt is over, and what it did could not be kept elsewhere: whoever comes next tries that again. */

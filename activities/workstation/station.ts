@@ -6,7 +6,6 @@ import type { IsolationRecord } from '../../src/domain/packet.js';
 import type { Refusal } from '../egress/refusals.js';
 import type { Mirror } from '../mirror.js';
 import type { ProcessEnd, ProcessIdentity } from '../processes.js';
-import type { TakenClone } from './kept.js';
 import type { Clone, DirtyFiles } from './leftovers.js';
 
 /** What an agent committed is nothing that git takes; it stays in the workstation's folder. */
@@ -14,6 +13,12 @@ export class BadCommits extends Error {
   constructor(said: string) {
     super(`its commits hold what git refuses: ${said}`);
   }
+}
+
+/** A clone that an attempt has taken over; it is in the attempt's own folder. */
+export interface TakenClone {
+  /** Whose it is, where the worker is root. */
+  uid?: number;
 }
 
 export interface StationOptions {

@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import { tailOf } from '../src/client/segments.js';
+import { REPORT } from '../src/domain/artifact.js';
 import { type AgentKind, agentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
@@ -14,6 +15,7 @@ import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import type { Peer } from '../src/domain/peering-grants.js';
 import { type Use, useText } from '../src/domain/resources.js';
+import { keepArtifact } from './artifact.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
 import type { Leases } from './leases.js';
@@ -232,8 +234,13 @@ async function attempt(
   const { redactor } = granted;
   const log = logFile(host.home, input.task, input.attempt, input.fence);
   record.tail = redactor.text(await tailOf(log, TAIL_BYTES));
-  const report = await bytesOf(join(station.resultDir, 'report.md'), 16 * REPORT_BYTES);
+  const report = await bytesOf(join(station.resultDir, REPORT), 16 * REPORT_BYTES);
   if (report) record.report = redactor.text(report.toString('utf8')).slice(0, REPORT_BYTES);
+  if (!input.role) {
+    const of = { task: input.task, fence: input.fence, started: new Date(record.started) };
+    const artifact = await keepArtifact(mirror, station.resultDir, granted, of);
+    if (artifact) record.artifact = artifact;
+  }
 
   const work = await collect(mirror, station, input, agent, record, base);
   if (record.changes) record.changes = record.changes.map(redactor.text);

@@ -1,4 +1,4 @@
-// Looks at what tasks assume: branches and files through the mirrors, artifacts on this host or by URL. Answers with what
+// Looks at what tasks assume: branches and files through the mirrors, artifacts on this host, by URL or in packets. Answers with what
 // was found; what cannot be found out is said so, and is neither held nor broken.
 
 import { createHash } from 'node:crypto';
@@ -10,7 +10,9 @@ import type { Checked, CheckRequest } from '../src/domain/decide/assume.js';
 import { PARALLEL } from './delivery.js';
 import { type Host, mirrorOf } from './host.js';
 import type { Mirror } from './mirror.js';
+import { packetOf } from './packets.js';
 
+const TASK = 'task:';
 const URL_TIMEOUT_MS = 20_000;
 
 export function assumptionActivities(host: Host) {
@@ -40,7 +42,7 @@ class Look {
         case 'issue':
           return { holds: true, found: 'the coordinator knows' };
         case 'artifact':
-          return digestFinding(await artifactDigest(assumption.at), assumption.sha256);
+          return digestFinding(await this.artifact(assumption.at), assumption.sha256);
         case 'file': {
           const mirror = mirrorOf(this.host, assumption.repository ?? own);
           return digestFinding(
@@ -64,6 +66,15 @@ class Look {
         found: `that cannot be found out: ${String(error instanceof Error ? error.message : error).slice(-300)}`,
       };
     }
+  }
+
+  private async artifact(at: string): Promise<string | undefined> {
+    if (!at.startsWith(TASK)) return await artifactDigest(at);
+    const task = at.slice(TASK.length);
+    const packet = await packetOf(this.host, task);
+    // It is written after the task's end: there may be one in a moment.
+    if (!packet) throw new Error(`no change packet of ${task}: it has not ended, or never was`);
+    return packet.attempts.findLast(({ artifact }) => artifact?.stored)?.artifact?.stored?.digest;
   }
 
   /** Fetched once for all that is looked at together. */

@@ -90,6 +90,15 @@ async function writePackets(mirror: Mirror, batch: readonly Waiting[]): Promise<
   }
 }
 
+/** The packet of a task's last life. Throws when a repository cannot be read. */
+export async function packetOf({ mirrors, config }: Host, task: string): Promise<Packet | undefined> {
+  const found: Packet[] = [];
+  for (const mirror of mirrors.values()) found.push(...(await newestPackets(mirror, [task])));
+  return found
+    .filter(({ fleet }) => fleet === config.fleet)
+    .reduce<Packet | undefined>((a, b) => (a && earlierLife(b.life, a.life) ? a : b), undefined);
+}
+
 /** The packet of each task's last life. */
 async function newestPackets(mirror: Mirror, tasks: readonly string[]): Promise<Packet[]> {
   await mirror.fetch([`+${PACKETS_REF}*:${PACKETS_REF}*`]);

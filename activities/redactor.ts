@@ -16,6 +16,8 @@ export interface Redactor {
 }
 
 export interface Cutter {
+  /** Whether anything was found so far. */
+  readonly found: boolean;
   push(chunk: Buffer): Buffer[];
   /** What was kept back. */
   end(): Buffer[];
@@ -24,7 +26,7 @@ export interface Cutter {
 export function redactor(secrets: Iterable<string>): Redactor {
   const values = [...secrets].filter((value) => Buffer.byteLength(value) >= SHORTEST_SECRET);
   const words = new Words(new Set(values.flatMap(formsOf)));
-  const cutter = (): Cutter => (words.none ? { push: (chunk) => [chunk], end: () => [] } : new Cut(words));
+  const cutter = (): Cutter => (words.none ? NOTHING : new Cut(words));
   return {
     cutter,
     text(text) {
@@ -48,6 +50,8 @@ export function redactor(secrets: Iterable<string>): Redactor {
     },
   };
 }
+
+const NOTHING: Cutter = { found: false, push: (chunk) => [chunk], end: () => [] };
 
 const pair = (data: Buffer, at: number): number => ((data[at] ?? 0) << 8) | (data[at + 1] ?? 0);
 const three = (data: Buffer, at: number): number => (pair(data, at) ^ ((data[at + 2] ?? 0) << 4)) & 0xffff;

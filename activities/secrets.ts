@@ -34,6 +34,8 @@ export interface Granted {
   /** What only the agent's proxy needs, by the secret's name: the process never has it. */
   keys: Map<string, string>;
   redactor: Redactor;
+  /** Knows the secrets alone. */
+  searcher: Redactor;
 }
 
 type Owner = { secrets: readonly SecretUse[]; passEnv: readonly string[]; network?: Network };
@@ -55,7 +57,8 @@ export async function grantSecrets(
     else files.push({ name: use.file, variable: variableOf(use), value });
   }
   const passed = passEnv.flatMap((name) => process.env[name] ?? []);
-  return { env, files, keys, redactor: redactor([...values.values(), ...passed]) };
+  const searcher = redactor(values.values());
+  return { env, files, keys, redactor: redactor([...values.values(), ...passed]), searcher };
 }
 
 /**

@@ -58,6 +58,7 @@ describe('an assumption', () => {
       { kind: 'branch-contains', commit: COMMIT, repository: 'docs' },
       FILE,
       { kind: 'artifact', at: 'https://example.com/app.tgz', sha256: SHA },
+      { kind: 'artifact', at: 'task:s/survey', sha256: SHA },
       { kind: 'issue', key: 'I-1', state: 'open', revision: '7' },
     ];
     const input = { fleet: 'f', task: { id: 'a', prompt: 'p', assumes: all, onBroken: 'retry' } };
@@ -67,6 +68,7 @@ describe('an assumption', () => {
       'the branch to contain cccccccccccc',
       'app/config.json with the content aaaaaaaaaaaa',
       'https://example.com/app.tgz with the digest aaaaaaaaaaaa',
+      'task:s/survey with the digest aaaaaaaaaaaa',
       'issue I-1 to be open at revision 7',
     ]);
     for (const wrong of [
@@ -75,6 +77,8 @@ describe('an assumption', () => {
       { kind: 'file', path: '/x', sha256: SHA },
       { kind: 'file', path: 'x', sha256: 'no' },
       { kind: 'artifact', at: 'relative', sha256: SHA },
+      { kind: 'artifact', at: 'task:survey', sha256: SHA },
+      { kind: 'artifact', at: 'task:s/a/b', sha256: SHA },
       { kind: 'weather' },
       { ...FILE, more: 1 },
     ])

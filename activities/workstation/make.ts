@@ -68,10 +68,16 @@ export async function keepCommits(
 ): Promise<string> {
   const ref = attemptRef(task, fenceText(fence));
   await clone.bring(mirror, commit, ref);
+  await keepAt(mirror, commit, ref, "the attempt's commits");
+  return ref;
+}
+
+/** Puts the ref of the shared repository at a commit of the mirror. Tries for some seconds, then throws what git says. */
+export async function keepAt(mirror: Mirror, commit: string, ref: string, what: string): Promise<void> {
   for (let round = 1; ; round++) {
     const problem = await mirror.push([`+${commit}:${ref}`]);
-    if (problem === undefined) return ref;
-    if (round === 5) throw new Error(`the attempt's commits cannot be pushed to ${ref}: ${problem}`);
+    if (problem === undefined) return;
+    if (round === 5) throw new Error(`${what} cannot be pushed to ${ref}: ${problem}`);
     await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** round));
   }
 }

@@ -4,6 +4,7 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
+import { artifactCommand } from './artifact.js';
 import { blockCommand } from './block.js';
 import { cancelCommand } from './cancel.js';
 import { claimCommand } from './claim.js';
@@ -72,6 +73,7 @@ export function program(): Command {
     blockCommand,
     issueCommand,
     packetCommand,
+    artifactCommand,
     freezeCommand,
     resumeCommand,
     cleanupCommand,

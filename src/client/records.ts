@@ -111,12 +111,16 @@ export async function readLedger(url: string, branch: string): Promise<LedgerEnt
   return entries;
 }
 
-/** Fetches the ref into a folder of its own, as the operator's git can; does nothing when the ref does not exist. */
-async function withRef(url: string, ref: string, work: (dir: string) => Promise<void>): Promise<void> {
+/** Fetches the ref into a folder of its own, as the operator's git can; false, and nothing is done, when it does not exist. */
+export async function withRef(
+  url: string,
+  ref: string,
+  work: (dir: string) => Promise<void>,
+): Promise<boolean> {
   const dir = await mkdtemp(join(tmpdir(), 'signalbox-records-'));
   try {
     const format = (await simpleGit(dir).raw(['ls-remote', url, ref])).trim();
-    if (format === '') return;
+    if (format === '') return false;
     const sha256 = (format.split(/\s/)[0] ?? '').length === 64;
     await git(dir, [
       'init',
@@ -134,6 +138,7 @@ async function withRef(url: string, ref: string, work: (dir: string) => Promise<
       `+${ref}:${ref}`,
     ]);
     await work(dir);
+    return true;
   } finally {
     await rm(dir, { recursive: true, force: true });
   }

@@ -40,12 +40,15 @@ export const Assumption = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z
       .literal('artifact')
-      .describe("A file on the worker's host, or what a URL gives, has this digest."),
+      .describe("A file on the worker's host, what a URL gives, or a task's artifact has this digest."),
     at: z
       .string()
-      .regex(/^(?:\/|https?:\/\/)./, 'an absolute path or an http(s) URL')
-      .describe("An absolute path on the worker's host, or an http(s) URL."),
-    sha256: Sha256.describe('Of its bytes.'),
+      .regex(
+        /^(?:(?:\/|https?:\/\/).|task:[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$)/,
+        'an absolute path, an http(s) URL, or task:PLAN/TASK',
+      )
+      .describe("An absolute path on the worker's host, an http(s) URL, or `task:PLAN/TASK`."),
+    sha256: Sha256.describe("Of its bytes; of a task's artifact the digest in its packet."),
   }),
   z.strictObject({
     kind: z.literal('issue').describe("The tracker's issue is in this state."),

@@ -139,3 +139,6 @@ export function attemptRefOf(ref: string): { task: string; fence: string } | und
   if (plan === undefined || task === undefined || fence === undefined || more.length > 0) return undefined;
   return { task: taskName(plan, task), fence };
 }
+
+/** What an attempt of a read-only task left in its result folder, for good. */
+export const artifactRef = (task: string, fence: string): string => `${REFS}/artifacts/${task}/${fence}`;

@@ -1,6 +1,7 @@
 // The change packet: the record a reviewer or investigator reads. One JSON document per life of a task, under a ref
 // of its own; it outlives Temporal's retention.
 
+import { type ArtifactRecord, artifactLines } from './artifact.js';
 import { type Assumption, expectation, type OnBroken } from './assumptions.js';
 import { formatDuration } from './durations.js';
 import type { Fence } from './fence.js';
@@ -29,6 +30,8 @@ export interface AttemptRecord {
   committedForAgent?: boolean;
   /** A read-only task's changes: not landed. */
   discarded?: number;
+  /** A read-only task's: what it left in its result folder beside the report. */
+  artifact?: ArtifactRecord;
   /** The id of the host it ran on, which has its log. */
   host?: string;
   isolation?: IsolationRecord;
@@ -170,14 +173,14 @@ export function printPacket(packet: Packet): string {
     `Beside    ${packet.beside.length === 0 ? 'nothing ran beside it' : ''}`,
     ...packet.beside.map((other) => `          ${other.task}: safe, ${other.why}`),
     'Attempts',
-    ...packet.attempts.flatMap(printAttempt),
+    ...packet.attempts.flatMap((attempt) => printAttempt(packet.task, attempt)),
     'Decisions',
     ...packet.decisions.map(printDecision),
   ];
   return `${lines.map((line) => clean(line.trimEnd())).join('\n')}\n`;
 }
 
-function printAttempt(attempt: AttemptRecord): string[] {
+function printAttempt(task: string, attempt: AttemptRecord): string[] {
   const { started, ended, result } = attempt;
   const took = ended ? ` in ${formatDuration(Date.parse(ended) - Date.parse(started))}` : '';
   const came = !result
@@ -206,6 +209,7 @@ function printAttempt(attempt: AttemptRecord): string[] {
       : []),
     ...(attempt.changes ?? []).map((change) => `     ${change}`),
     ...(attempt.changesMore ? [`     and ${attempt.changesMore} more`] : []),
+    ...artifactLines(task, attempt.attempt, attempt.artifact),
     ...(attempt.report
       ? [
           '     report:',

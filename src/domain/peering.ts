@@ -114,6 +114,24 @@ export function excludedName(parent: string, name: string | Uint8Array): Exclude
   return below?.exclude ?? trickIn(text);
 }
 
+/**
+ * What is wrong with a name whatever it stands for: some program takes it for another one, or git reads it as its own.
+ * Undefined for all others, whether a snapshot may hold them or not.
+ */
+export function trickyName(name: string | Uint8Array): Exclude | undefined {
+  const text = typeof name === 'string' ? name : decode(name);
+  if (text === undefined) return badName('not UTF-8');
+  return (
+    trickIn(text) ?? (plainNames(text).some((plain) => GITS_NAMES.includes(plain)) ? GITS_OWN : undefined)
+  );
+}
+
+const GITS_NAMES = ['.git', '.gitmodules', '.gitattributes'];
+const GITS_OWN: Exclude = {
+  pattern: "git's own",
+  reason: 'git goes by what stands there, and may run programs that it names',
+};
+
 function trickIn(name: string): Exclude | undefined {
   if (name === '' || name === '.' || name === '..') return badName('no name');
   if (LONE_SURROGATE.test(name)) return badName('not UTF-8');

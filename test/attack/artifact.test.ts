@@ -1,0 +1,134 @@
+// What an agent leaves in its result folder for its worker to keep. Each case was seen to fail with its defence taken out; the
+// list is in defences.txt beside this file.
+
+import { execFileSync } from 'node:child_process';
+import { chmodSync } from 'node:fs';
+import { describe, expect } from 'vitest';
+import { keepArtifact } from '../../activities/artifact.js';
+import { redactor } from '../../activities/redactor.js';
+import { digestOf, sha256 } from '../../src/client/artifact.js';
+import type { ArtifactRecord } from '../../src/domain/artifact.js';
+import { attack, attackedHost, isRoot } from '../support/attacker.js';
+
+const host = attackedHost();
+const nothing = { redactor: redactor([]), searcher: redactor([]) };
+
+/** Runs the script, and keeps what it left as after every attempt of a read-only task. */
+async function left(script: string): Promise<ArtifactRecord | undefined> {
+  const { station } = await host().attack(`cd /w/result; ${script}`, {
+    task: 'p/reader',
+    rules: { readOnly: true, disk: 4_000_000_000 },
+  });
+  const of = { task: 'p/reader', fence: host().fenceOf(), started: new Date() };
+  return await keepArtifact(host().mirror, station.resultDir, nothing, of);
+}
+
+const digestOfGood = digestOf([{ path: 'good', size: 5, sha256: sha256('good\n') }]);
+
+function onlyGood(kept: ArtifactRecord | undefined, reasons: Record<string, string>): void {
+  expect(kept?.stored?.digest).toBe(digestOfGood);
+  const found = kept?.leftOut?.map(({ path, reason }) => [path, reason.split(':')[0]]) ?? [];
+  expect(Object.fromEntries(found)).toEqual(reasons);
+}
+
+describe('the artifact of a read-only task', () => {
+  for (const [what, make, reasons] of [
+    [
+      'a link to the host',
+      'ln -s "$HOST_CANARY" l; ln -s /etc/passwd p',
+      { l: 'symbolic link', p: 'symbolic link' },
+    ],
+    [
+      'a link to a folder of the host',
+      'ln -s "$HOST_HOME/.." d; ln -s / r',
+      { d: 'symbolic link', r: 'symbolic link' },
+    ],
+    ['a chain of links', 'ln -s "$HOST_CANARY" a; ln -s a b', { a: 'symbolic link', b: 'symbolic link' }],
+    ['a pipe', 'mkfifo p', { p: 'special file' }],
+    [
+      'a socket',
+      `perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "s", Listen => 1)'`,
+      { s: 'special file' },
+    ],
+    [
+      'hard links',
+      'echo x > a; ln a b; mkdir d; ln a d/c',
+      { a: 'hard link', b: 'hard link', 'd/c': 'hard link' },
+    ],
+    ['a sparse file of 2 GB', 'truncate -s 2G s', { s: 'too large' }],
+    [
+      'a repository',
+      'git init -q . && printf "[core]\\n\\tfsmonitor = x\\n" >> .git/config',
+      { '.git': "git's own" },
+    ],
+    [
+      'names that lead out, or deceive',
+      `mkdir '.. '; echo x > '.. /x'; echo x > '..\\x'; echo x > "$(printf 'a\\nb')"; echo x > "$(printf '\\377')"; echo x > '...'`,
+      {
+        '.. ': 'dot or space at the end',
+        '..\\x': 'slash',
+        '...': 'dot or space at the end',
+        'a\\u{a}b': 'control character',
+        '\ufffd': 'not UTF-8',
+      },
+    ],
+  ] as const)
+    attack(`holds nothing of ${what}, and all else`, async () => {
+      const began = performance.now();
+      const before = process.memoryUsage().rss;
+      onlyGood(await left(`echo good > good; ${make}`), reasons);
+      expect(performance.now() - began).toBeLessThan(60_000);
+      expect(process.memoryUsage().rss - before).toBeLessThan(200e6);
+    });
+
+  attack('holds a set-uid program as plain bytes', async () => {
+    const kept = await left('echo good > good; chmod 6777 good');
+    onlyGood(kept, {});
+    expect(host().git(['-C', host().origin, 'ls-tree', kept?.stored?.ref ?? ''])).toMatch(
+      /^100644 blob \w+\tgood$/,
+    );
+  });
+
+  attack('holds what fits, of more files and bytes than it may, and of folders without end', async () => {
+    const kept = await left(`
+      "$NODE" -e '
+        const { mkdirSync, writeFileSync } = require("fs");
+        for (let i = 0; i < 20000; i++) writeFileSync("z" + i, "x");
+        process.chdir("/w/result");
+        for (let i = 0; i < 300; i++) { mkdirSync("deep"); process.chdir("deep"); }
+        writeFileSync("bottom", "x");'
+      head -c 15000000 /dev/zero > a1; head -c 15000000 /dev/zero > a2; exit 0`);
+    expect(kept?.stored?.files).toBeLessThanOrEqual(1_000);
+    expect(kept?.stored?.bytes).toBeLessThanOrEqual(20 * 1_024 ** 2);
+    expect(kept?.stored?.files).toBeGreaterThan(900);
+    expect(kept?.leftOutMore).toBeGreaterThan(5_000);
+  });
+
+  attack('is none where it closed its folder, or what is in it, to everybody', async () => {
+    const kept = await left('echo good > good; mkdir d; echo x > d/x; echo x > f; chmod 000 d f');
+    // Root reads all the same.
+    if (isRoot) expect(kept?.stored?.files).toBe(3);
+    else onlyGood(kept, { d: 'unreadable', f: 'unreadable' });
+    const { station } = await host().attack('echo x > x; chmod 000 /w/result', { rules: { readOnly: true } });
+    const of = { task: 'p/reader', fence: host().fenceOf(), started: new Date() };
+    const closed = await keepArtifact(host().mirror, station.resultDir, nothing, of);
+    if (!isRoot)
+      expect(closed).toEqual({ leftOut: [{ path: '.', reason: 'unreadable: it could not be read' }] });
+    chmodSync(station.resultDir, 0o700);
+  });
+
+  attack('of one task is kept beside those of others, and pushed under its own ref alone', async () => {
+    const refs = () => host().git(['-C', host().origin, 'for-each-ref', '--format=%(refname)']).split('\n');
+    const before = refs();
+    const first = await left('echo one > f');
+    const second = await left('echo two > f');
+    expect(
+      refs()
+        .filter((ref) => !before.includes(ref))
+        .sort(),
+    ).toEqual([first?.stored?.ref, second?.stored?.ref].sort());
+    expect(
+      execFileSync('git', ['-C', host().origin, 'show', `${second?.stored?.ref}:f`], { encoding: 'utf8' }),
+    ).toBe('two\n');
+  });
+});

@@ -2,10 +2,10 @@
 // list is in defences.txt beside this file.
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync } from 'node:fs';
 import { describe, expect } from 'vitest';
 import { keepArtifact } from '../../activities/artifact.js';
 import { redactor } from '../../activities/redactor.js';
+import { removeWorkstation } from '../../activities/workstation/record.js';
 import { digestOf, sha256 } from '../../src/client/artifact.js';
 import type { ArtifactRecord } from '../../src/domain/artifact.js';
 import { attack, attackedHost, isRoot } from '../support/attacker.js';
@@ -20,7 +20,9 @@ async function left(script: string): Promise<ArtifactRecord | undefined> {
     rules: { readOnly: true, disk: 4_000_000_000 },
   });
   const of = { task: 'p/reader', fence: host().fenceOf(), started: new Date() };
-  return await keepArtifact(host().mirror, station.resultDir, nothing, of);
+  const kept = await keepArtifact(host().mirror, station.resultDir, nothing, of);
+  await removeWorkstation(station.dir);
+  return kept;
 }
 
 const digestOfGood = digestOf([{ path: 'good', size: 5, sha256: sha256('good\n') }]);
@@ -111,7 +113,7 @@ describe('the artifact of a read-only task', () => {
     onlyGood(kept, { [Array(33).fill('deep').join('/')]: 'too deep' });
   });
 
-  attack('is none where it closed its folder, or what is in it, to everybody', async () => {
+  attack('holds nothing of what it closed to everybody, where the worker is not root', async () => {
     const kept = await left('echo good > good; mkdir d; echo x > d/x; echo x > f; chmod 000 d f');
     // Root reads all the same.
     if (isRoot) expect(kept?.stored?.files).toBe(3);
@@ -121,7 +123,7 @@ describe('the artifact of a read-only task', () => {
     const closed = await keepArtifact(host().mirror, station.resultDir, nothing, of);
     if (!isRoot)
       expect(closed).toEqual({ leftOut: [{ path: '.', reason: 'unreadable: it could not be read' }] });
-    chmodSync(station.resultDir, 0o700);
+    await removeWorkstation(station.dir);
   });
 
   attack('of one task is kept beside those of others, and pushed under its own ref alone', async () => {

@@ -4,6 +4,8 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import type { History } from '@temporalio/common/lib/proto-utils.js';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, expect, inject } from 'vitest';
 import { stringify } from 'yaml';
@@ -234,20 +236,30 @@ export class TestFleet {
 export async function replayHistories(address: string, fleets: readonly string[]): Promise<number> {
   const client = await connect({ connection: { address }, namespace: 'default', source: 'the tests' });
   try {
+    const known = new Map<string, History>();
     const histories = async function* () {
       for (const name of fleets) {
         const query = `WorkflowId STARTS_WITH "${name}/"`;
-        for await (const { workflowId, runId } of client.workflow.list({ query }))
-          yield { workflowId, history: await client.workflow.getHandle(workflowId, runId).fetchHistory() };
+        for await (const { workflowId, runId } of client.workflow.list({ query })) {
+          const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+          known.set(runId, history);
+          yield { workflowId, history };
+        }
       }
     };
     const bundle = { codePath: resolve('dist/workflow-bundle.js') };
     let replayed = 0;
-    for await (const { workflowId, error } of Worker.runReplayHistories(
+    for await (const { workflowId, runId, error } of Worker.runReplayHistories(
       { workflowBundle: bundle, dataConverter },
       histories(),
     )) {
-      if (error) throw new Error(`${workflowId} takes another course when it is replayed: ${error.message}`);
+      if (error) {
+        const kept = join(mkdtempSync(join(tmpdir(), 'signalbox-history-')), 'history.json');
+        writeFileSync(kept, historyToJSON(known.get(runId) ?? {}));
+        throw new Error(
+          `${workflowId} takes another course when it is replayed (its history: ${kept}): ${error.message}`,
+        );
+      }
       replayed += 1;
     }
     return replayed;

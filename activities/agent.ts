@@ -37,6 +37,8 @@ import { leaveWorkstation, markOver } from './workstation/kept.js';
 import { commitLeftovers, headOf } from './workstation/leftovers.js';
 import { keepCommits, keepsClone, makeWorkstation } from './workstation/make.js';
 import { removeWorkstation, workstationDir, writeRecord } from './workstation/record.js';
+import { type SetupEnd, setUp } from './workstation/setup.js';
+import { SetupStore } from './workstation/setup-store.js';
 import { BadCommits, type StationEnd, type Workstation } from './workstation/station.js';
 
 export interface AgentInput {
@@ -77,6 +79,7 @@ export interface AgentRun {
 /** An agent that is told to end has this long to do so, and never more than this part of its lease. */
 const MOST_GRACE_MS = 5_000;
 const ENDING = 0.1;
+const graceOf = ({ lease }: Pick<AgentInput, 'lease'>): number => Math.min(MOST_GRACE_MS, lease * ENDING);
 
 const REPORT_BYTES = 16_000;
 const TAIL_BYTES = 2_000;
@@ -198,14 +201,37 @@ async function attempt(
   if (station.reused) record.reused = true;
   const made = { ...note, base, ...(station.uid === undefined ? {} : { uid: station.uid }) };
   await writeRecord(dir, made);
-  const timeout = input.timeout ?? agent.timeout;
-  const limit = AbortSignal.timeout(timeout);
-  const watch = new OutputWatch(agent);
   const disk = new DiskWatch(
     ['clone', 'home', 'result', 'requests'].map((name) => join(dir, name)),
     agent.disk,
   );
   if (station.isolation.kind === 'sandbox') disk.start();
+  const { redactor } = granted;
+  const log = logFile(host.home, input.task, input.attempt, input.fence);
+  const setup = await setUp(station, {
+    commands: agent.setup,
+    mirror,
+    start: earlier?.start ?? base,
+    shared: earlier?.start === undefined && !station.reused,
+    store: new SetupStore(host.home, host.self, host.config.workstations.setupCache),
+    ...{ log, redactor, output: agent.output, tell: host.log, graceMs: graceOf(input) },
+    signal: AbortSignal.any([stop, disk.signal]),
+    onStart: (processes) => writeRecord(dir, { ...made, processes }),
+  }).catch((error: unknown) => {
+    disk.stop();
+    throw error;
+  });
+  if (setup.records.length > 0) record.setup = setup.records;
+  if (setup.kind !== 'ready') {
+    disk.stop();
+    record.tail = redactor.text(await tailOf(log, TAIL_BYTES));
+    await removeWorkstation(dir);
+    return setupFailure(setup, disk, record.tail, lapsed());
+  }
+  station = setup.station;
+  const timeout = input.timeout ?? agent.timeout;
+  const limit = AbortSignal.timeout(timeout);
+  const watch = new OutputWatch(agent);
   const seat = {
     task: input.task,
     peers: input.peers ?? [],
@@ -231,8 +257,6 @@ async function attempt(
   if (end.outOfMemory) record.outOfMemory = end.outOfMemory;
   if (end.exitCode !== undefined) record.exitCode = end.exitCode;
   if (end.signal !== undefined) record.signal = end.signal;
-  const { redactor } = granted;
-  const log = logFile(host.home, input.task, input.attempt, input.fence);
   record.tail = redactor.text(await tailOf(log, TAIL_BYTES));
   const report = await bytesOf(join(station.resultDir, REPORT), 16 * REPORT_BYTES);
   if (report) record.report = redactor.text(report.toString('utf8')).slice(0, REPORT_BYTES);
@@ -276,6 +300,18 @@ async function broughtForward(
   // What it may change is looked at when it lands.
   const result = await integrate(mirror, { base, commit }, tip, () => ({ kind: 'lands' }), true);
   return result.kind === 'integrated' ? { start: result.commit, commit: result.commit } : { commit };
+}
+
+function setupFailure(
+  setup: Exclude<SetupEnd, { kind: 'ready' }>,
+  disk: DiskWatch,
+  tail: string,
+  lapsed: boolean,
+): Failed {
+  if (Context.current().cancellationSignal.aborted || lapsed) return stopped(lapsed);
+  if (disk.broken) return failed(disk.broken.code, disk.broken.text);
+  if (setup.kind === 'stopped') return stopped(lapsed);
+  return failed('SETUP_FAILED', `${setup.run}: ${setup.why ?? describe(setup.end, tail)}`);
 }
 
 type Failed = Extract<AttemptResult, { kind: 'failed' }>;
@@ -362,7 +398,7 @@ async function runInStation(
       keys: granted.keys,
       log: host.log,
       signal,
-      graceMs: Math.min(MOST_GRACE_MS, input.lease * ENDING),
+      graceMs: graceOf(input),
       onStart: (processes) => recorded.push(onStart(processes)),
     });
   } finally {

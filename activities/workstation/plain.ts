@@ -9,7 +9,7 @@ import type { Mirror } from '../mirror.js';
 import { identityOf, runProcess } from '../processes.js';
 import { writeSecretFiles } from '../secrets.js';
 import { type Clone, dirtyFiles } from './leftovers.js';
-import type { StationOptions, StationPaths, Workstation } from './station.js';
+import type { AgentProcess, StationEnd, StationOptions, StationPaths, Workstation } from './station.js';
 
 const LOCAL = { env: { GIT_ALLOW_PROTOCOL: 'file' } };
 
@@ -46,20 +46,34 @@ export async function makePlain(dir: string, bin: string, options: StationOption
     desk: { requests: paths.requests, answers: paths.answers },
     resultDir: paths.result,
     keepSecrets: (files) => writeSecretFiles(join(dir, 'secrets'), [...files]),
-    run: async ({ command, env, output, errors, signal, graceMs, onStart }) =>
-      runProcess({
-        command,
-        cwd: paths.clone,
-        env,
-        marker: dir,
-        output,
-        errors,
-        signal,
-        graceMs,
-        onStart: (pid) => onStart([identityOf(pid)]),
-      }),
+    run: (agent) => runPlain(dir, paths.clone, agent),
+    setup: {
+      run: (command) => runPlain(dir, paths.clone, command),
+      exclude: async (lines) => {
+        const info = join(paths.clone, '.git', 'info');
+        await mkdir(info, { recursive: true });
+        await appendFile(join(info, 'exclude'), `${lines.join('\n')}\n`);
+      },
+    },
   };
 }
+
+const runPlain = (
+  dir: string,
+  cwd: string,
+  { command, env, output, errors, signal, graceMs, onStart }: AgentProcess,
+): Promise<StationEnd> =>
+  runProcess({
+    command,
+    cwd,
+    env,
+    marker: dir,
+    output,
+    errors,
+    signal,
+    graceMs,
+    onStart: (pid) => onStart([identityOf(pid)]),
+  });
 
 /** The clone has no way to the shared repository: landing is the writer's. */
 export const cloneConfig = (agent: string): string =>

@@ -34,6 +34,7 @@ import { openNetwork, PROXY_PORT } from './network.js';
 import { cloneConfig } from './plain.js';
 import { type PoolOptions, type Ready, ReadyClones } from './pool.js';
 import { discard } from './removal.js';
+import { setupPlace } from './setup-place.js';
 import {
   type AgentProcess,
   BadCommits,
@@ -52,6 +53,8 @@ export type StationRules = Pick<
   reachable: readonly string[];
   /** The task has no role: its clone is mounted read-only. */
   readOnly: boolean;
+  /** For commands that make the clone ready: nothing of the task is there. */
+  preparing?: true;
 };
 
 const SECRETS = '/w/secrets';
@@ -146,6 +149,12 @@ export class Sandboxes {
       resultDir: join(dir, 'result'),
       keepSecrets: (files) => this.keepSecrets(dir, uid, files),
       run: (agent) => this.run(dir, uid, rules, options, agent),
+      setup: setupPlace(
+        this.host,
+        (binds, limits) => this.bare(dir, uid, binds, limits),
+        uid,
+        (command) => this.run(dir, uid, setupRules(rules), options, command),
+      ),
     };
   }
 
@@ -365,6 +374,18 @@ export class Sandboxes {
     };
   }
 
+  /** With the given folders and the system, and nothing else. */
+  private bare(dir: string, uid: number | undefined, binds: readonly Bind[], limits: Limits): Place {
+    const view = {
+      env: { PATH: INSIDE_PATH, HOME: INSIDE.tmp },
+      chdir: INSIDE.clone,
+      network: 'none',
+      temporary: GIT_TEMPORARY,
+    } as const;
+    const clone = { from: join(dir, 'clone'), to: INSIDE.clone, writable: true };
+    return { ...this.place(uid, [clone, ...binds], view, limits), marker: dir };
+  }
+
   private gitPlace(dir: string, uid: number | undefined, mirror: Mirror): Place {
     const binds: Bind[] = [
       { from: join(dir, 'clone'), to: INSIDE.clone, writable: true },
@@ -413,9 +434,22 @@ export class Sandboxes {
       fileSize: rules.disk,
       ...(rules.memory === undefined ? {} : { memory: rules.memory }),
     };
-    return { ...this.place(uid, binds, view, limits), marker: dir };
+    const seen = rules.preparing ? binds.filter(({ to }) => !OF_THE_TASK.has(to)) : binds;
+    return { ...this.place(uid, seen, view, limits), marker: dir };
   }
 }
+
+const OF_THE_TASK: ReadonlySet<string> = new Set([
+  ...[SECRETS, INSIDE.result, INSIDE.requests, INSIDE.answers, INSIDE.shared, INSIDE.prompt],
+]);
+
+/** The keys of a network are secrets. */
+const setupRules = ({ network, ...rules }: StationRules): StationRules => ({
+  ...rules,
+  network: typeof network === 'string' ? network : { ...network, keys: [] },
+  readOnly: false,
+  preparing: true,
+});
 
 /** What would run programs of the agent's, or go on in the background. */
 const QUIET = ['core.hooksPath=/dev/null', 'core.fsmonitor=false', 'gc.auto=0'].flatMap((one) => ['-c', one]);

@@ -79,6 +79,27 @@ export interface StationEnd extends ProcessEnd {
   refused?: Refusal[];
 }
 
+/**
+ * Where setup commands run: as the agent would, but the clone can be written in any case, and nothing of the task is
+ * there: no prompt, requests, results or secrets.
+ */
+export interface SetupPlace {
+  run(command: AgentProcess): Promise<StationEnd>;
+  /** From now on git overlooks what the lines name, in the clone, unless it is tracked. */
+  exclude(lines: readonly string[]): Promise<void>;
+  /** Absent where agents could change what is kept on the host. */
+  archives?: Archives;
+}
+
+/** Folders of the clone as one file of the host. Each throws when it was stopped. */
+export interface Archives {
+  /** Makes a file of at most so many bytes in a new folder, and gives its path. Throws where a path is none, or a link. */
+  pack(paths: readonly string[], folder: string, most: number, signal: AbortSignal): Promise<string>;
+  /** Puts them in the place of what is there. Throws when the file is gone or no such archive. */
+  unpack(paths: readonly string[], file: string, signal: AbortSignal): Promise<void>;
+  remove(paths: readonly string[], signal: AbortSignal): Promise<void>;
+}
+
 export interface Workstation extends Clone {
   readonly dir: string;
   /** The user its agent runs as, where that is not the worker's. */
@@ -98,6 +119,7 @@ export interface Workstation extends Clone {
   /** Puts the files where only the agent can read them. Gives the variables with their paths. */
   keepSecrets(files: readonly SecretFile[]): Promise<Record<string, string>>;
   run(agent: AgentProcess): Promise<StationEnd>;
+  readonly setup: SetupPlace;
   /** Brings a commit of the clone into the mirror, under the ref. */
   bring(mirror: Mirror, commit: string, ref: string): Promise<void>;
 }

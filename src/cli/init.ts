@@ -127,6 +127,8 @@ agents:
     # command: ["sh", "-c", "codex exec --sandbox workspace-write - < \\"$SIGNALBOX_PROMPT_FILE\\""]
     # secrets: [CODEX_API_KEY]
     # network: {allow: [api.anthropic.com, registry.npmjs.org]}   # none when left out
+    # setup:                     # run in a fresh clone before the agent; what it keeps is reused while the key's files are the same
+    #   - {run: npm ci, key: [package-lock.json], keep: [node_modules]}
     timeout: 2h
     # maxRunning: 4              # agents of this kind at once; the ceiling when left out
     # memory: 2GB                # what one takes of its host, for \`signalbox worker --memory 16GB\`

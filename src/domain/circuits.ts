@@ -2,6 +2,7 @@
 // row, no further one is started into the same trouble.
 //
 //   closed -> open       `failures` attempts failed within `window`, or `spawnFailures` workstations could not be made
+//                        (or set up)
 //   open -> half-open    after `coolDown`: exactly one task is granted, the trial
 //   half-open -> closed  its agent ended well
 //   half-open -> open    it failed again; a trial that came to no end of its own (cancelled, worker lost) gives way to another
@@ -21,7 +22,10 @@ const COUNTED: ReadonlySet<ReasonCode> = new Set([
   'OUTPUT_EXCEEDED',
   'DISK_EXCEEDED',
   'WORKSTATION_FAILED',
+  'SETUP_FAILED',
 ]);
+/** No agent has run. */
+const SPAWN: ReadonlySet<ReasonCode> = new Set(['WORKSTATION_FAILED', 'SETUP_FAILED']);
 const MOST_WHY = 300;
 
 /** What the circuits of a task are called: `role:dev`, `agent:sh`. */
@@ -125,7 +129,7 @@ function noteFailure(
     circuit.open = { since: circuit.open.since, until, why: `the trial failed too: ${last}` };
     return true;
   }
-  circuit.failures = [...circuit.failures, { at: now, spawn: code === 'WORKSTATION_FAILED' }].filter(
+  circuit.failures = [...circuit.failures, { at: now, spawn: SPAWN.has(code) }].filter(
     ({ at }) => at > now - window,
   );
   const spawns = circuit.failures.filter(({ spawn }) => spawn).length;

@@ -6,6 +6,7 @@ import { Command, Duration, Name, Size } from './fields.js';
 import { Peering, PeerRules, peeringProblems } from './peering-grants.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
 import { Secrets, SecretUses, secretProblems, VariableName } from './secrets.js';
+import { Setup } from './setup.js';
 import { Surfaces } from './surfaces.js';
 
 export { Duration, Name };
@@ -204,6 +205,7 @@ const Agent = z.strictObject({
     .boolean()
     .default(true)
     .describe("false leaves the clone's working tree empty: for agents that write commits themselves."),
+  setup: Setup,
 });
 export type AgentKind = z.infer<typeof Agent>;
 
@@ -214,6 +216,9 @@ const Workstations = z.strictObject({
   ),
   logs: Size.prefault('10GB').describe(
     "How much of its disk a host gives to the output of agents. Beyond it the oldest attempts' goes first, never that of a running one.",
+  ),
+  setupCache: Size.prefault('10GB').describe(
+    'How much of its disk a host gives to what setup commands have made. Beyond it, what was not used for longest goes first.',
   ),
 });
 
@@ -276,7 +281,9 @@ export const Config = z
             ['repositories', name, 'claims', 'own', role],
             `no role is called "${role}"; there are: ${Object.keys(config.roles).join(', ')}`,
           );
-    for (const [name, { network, isolation }] of Object.entries(config.agents)) {
+    for (const [name, { network, isolation, checkout, setup }] of Object.entries(config.agents)) {
+      if (setup.length > 0 && !checkout)
+        complain(['agents', name, 'setup'], 'works on the files of the clone: `checkout: false` leaves none');
       const place = ['agents', name, 'network'];
       if (isolation === 'none' && network !== 'none')
         complain(place, 'is for sandboxes: without isolation an agent has the network of its host');

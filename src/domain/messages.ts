@@ -70,6 +70,7 @@ export type FailureCode = Extract<
   | 'OUTPUT_EXCEEDED'
   | 'DISK_EXCEEDED'
   | 'WORKSTATION_FAILED'
+  | 'SETUP_FAILED'
   | 'WORKER_LOST'
   | 'NO_COMMITS'
   | 'CANCELLED_BY_REQUEST'

@@ -9,6 +9,7 @@ import type { AttemptResult, Decision, Edge, Outcome, Standing, TaskReport } fro
 import type { Peer } from './peering-grants.js';
 import { type Beside, explain, type ReasonCode } from './reasons.js';
 import { type Use, useText } from './resources.js';
+import { type SetupRecord, setupLines } from './setup.js';
 
 export interface AttemptRecord {
   attempt: number;
@@ -39,6 +40,8 @@ export interface AttemptRecord {
   reused?: true;
   /** Its clone stayed there for the next attempt. */
   cloneKept?: true;
+  /** What its setup commands came to, in their order. */
+  setup?: SetupRecord[];
   /** Processes of it that were ended because the memory limit was reached. */
   outOfMemory?: number;
   /** What it saw of other tasks, each as it was last. */
@@ -203,6 +206,7 @@ function printAttempt(task: string, attempt: AttemptRecord): string[] {
     ...isolationLines(attempt),
     ...(attempt.reused ? ['     in the clone of the attempt before it, with its build caches'] : []),
     ...(attempt.peers ?? []).map(peerLine),
+    ...setupLines(attempt.setup),
     ...(attempt.committedForAgent ? ['     uncommitted changes were committed for the agent'] : []),
     ...(attempt.discarded
       ? [`     ${attempt.discarded} changed paths of a read-only task were discarded`]

@@ -137,6 +137,7 @@ const RETRY = {
   DISK_EXCEEDED: (e) => `the agent wrote more to its disk than it may${because(e)}`,
   OUTPUT_EXCEEDED: (e) => `the agent printed more than it may${because(e)}`,
   WORKSTATION_FAILED: (e) => `the workstation could not be made${because(e)}`,
+  SETUP_FAILED: (e) => `a setup command of the workstation failed${because(e)}`,
   WORKER_LOST: (e) => `the worker that ran the agent was lost${because(e)}`,
   CLAIM_EXPIRED: () =>
     'its lease ran out before anybody renewed it: no sign of life from its agent, or from the person who claimed',

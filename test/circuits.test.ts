@@ -52,11 +52,12 @@ describe('a circuit', () => {
     expect(box.why('s/b')).toBe('CIRCUIT_OPEN');
   });
 
-  test('opens sooner when workstations cannot be made', () => {
+  test('opens sooner when workstations cannot be made or set up', () => {
     const box = new Box(RULE);
-    failing(box, 2, 'WORKSTATION_FAILED');
+    failing(box, 1, 'WORKSTATION_FAILED');
+    failing(box, 1, 'SETUP_FAILED');
     box.reads('s/a');
-    expect(box.sentence('s/a')).toContain('2 workstations could not be made within 10s');
+    expect(box.sentence('s/a')).toContain('2 workstations could not be made or set up within 10s');
   });
 
   test('does not count what says nothing about agents', () => {

@@ -374,7 +374,7 @@ describe('an attempt that fails', () => {
     expect(box.phase('s/b')).toBe('running');
   });
 
-  test.each(['AGENT_TIMED_OUT', 'WORKSTATION_FAILED', 'NO_COMMITS'] as const)(
+  test.each(['AGENT_TIMED_OUT', 'WORKSTATION_FAILED', 'SETUP_FAILED', 'NO_COMMITS'] as const)(
     '%s is a failure like others, and final when it says so',
     (code) => {
       const box = new Box();

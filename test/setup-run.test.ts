@@ -92,7 +92,7 @@ describe('a setup command', () => {
     expect(await shown(fleet, 'third')).toMatchObject({ setup: [{ how: 'ran', kept: true }] });
 
     rmSync(join(fleet.fleet.home, 'setup'), { recursive: true });
-    expect(await shown(fleet, 'fourth', 'git rm -q lock')).toMatchObject({
+    expect(await shown(fleet, 'fourth', 'rm lock')).toMatchObject({
       setup: [{ how: 'ran', kept: true }],
     });
     const fifth = await shown(fleet, 'fifth');

@@ -124,7 +124,15 @@ async function entriesAt(
 ): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   if (paths.length === 0) return found;
-  const listing = await mirror.text(['ls-tree', '-z', '--full-tree', commit, '--', ...paths]);
+  const listing = await mirror.text([
+    '--literal-pathspecs',
+    'ls-tree',
+    '-z',
+    '--full-tree',
+    commit,
+    '--',
+    ...paths,
+  ]);
   for (const line of listing.split('\0').filter(Boolean)) {
     const [, mode = '', oid = '', path = ''] = /^(\d+) \w+ ([0-9a-f]+)\t(.*)$/s.exec(line) ?? [];
     found.set(path, mode.startsWith('100') ? oid : '');

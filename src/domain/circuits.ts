@@ -135,7 +135,8 @@ function noteFailure(
   const spawns = circuit.failures.filter(({ spawn }) => spawn).length;
   const count = circuit.failures.length;
   if (count < failures && spawns < spawnFailures) return false;
-  const which = count >= failures ? `${count} attempts failed` : `${spawns} workstations could not be made`;
+  const which =
+    count >= failures ? `${count} attempts failed` : `${spawns} workstations could not be made or set up`;
   circuit.failures = [];
   circuit.open = {
     since: now,

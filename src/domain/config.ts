@@ -54,7 +54,7 @@ const Breaker = z.strictObject({
     .min(1)
     .max(1_000)
     .default(3)
-    .describe('So many workstations that could not be made within the window open it too.'),
+    .describe('So many workstations that could not be made or set up within the window open it too.'),
   window: Duration.prefault('60s').describe('How long a failure counts.'),
   coolDown: Duration.prefault('1m').describe('How long an open circuit waits before it tries a single task.'),
 });

@@ -1,5 +1,5 @@
-// What an agent could leave to others in what setup commands have made. Each case was seen to fail with its defence
-// taken out; the list is in defences.txt beside this file.
+// What an agent could leave to others in what setup commands have made. Cases that were seen to fail with their defence
+// taken out are in defences.txt beside this file.
 
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

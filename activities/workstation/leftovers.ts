@@ -20,21 +20,28 @@ export async function dirtyFiles(clone: Clone): Promise<DirtyFiles> {
 
 /** As dirtyFiles, of what `git status` has said already. */
 export async function hashed(clone: Clone, status: Buffer): Promise<DirtyFiles> {
-  const paths = status
-    .toString('latin1')
-    .split('\0')
-    .filter(Boolean)
-    .map((entry) => entry.slice(3));
+  const paths = entriesOf(status).map(({ path }) => path);
   return paths.length === 0 ? new Map() : await clone.hashes(paths);
 }
 
+const entriesOf = (status: Buffer): { code: string; path: string }[] =>
+  status
+    .toString('latin1')
+    .split('\0')
+    .filter(Boolean)
+    .map((entry) => ({ code: entry.slice(0, 2), path: entry.slice(3) }));
+
 /** Commits what the agent left uncommitted. Files that only looked changed from the start are left alone. */
 export async function commitLeftovers(clone: Clone, untouched: DirtyFiles, task: string): Promise<boolean> {
-  const dirty = await dirtyFiles(clone);
+  const status = await clone.git(STATUS);
+  const dirty = await hashed(clone, status);
+  // What was taken out of the index is in there already, and git finds nothing under its name.
+  const staged = new Set(entriesOf(status).flatMap(({ code, path }) => (code === 'D ' ? [path] : [])));
+  for (const { code, path } of entriesOf(status)) if (code !== 'D ') staged.delete(path);
   const paths = [...dirty]
-    .filter(([path, hash]) => untouched.get(path) !== hash && !isBelow(path, dirty))
+    .filter(([path, hash]) => untouched.get(path) !== hash && !isBelow(path, dirty) && !staged.has(path))
     .map(([path]) => path);
-  if (paths.length === 0) return false;
+  if (paths.length + staged.size === 0) return false;
   const input = Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1');
   const add = ['--literal-pathspecs', 'add', '--all', '--force'];
   await clone.git([...add, '--pathspec-from-file=-', '--pathspec-file-nul'], input);

@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: [
-      'test/{assumptions,busy,circuits,claims,decide,epochs,extend,graph,hands,order,resources}.test.ts',
+      'test/{assumptions,busy,circuits,claims,decide,epochs,extend,graph,handoff,hands,order,resources}.test.ts',
     ],
     testTimeout: 10 * 60_000,
     bail: 1,

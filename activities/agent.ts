@@ -11,7 +11,7 @@ import { formatDuration } from '../src/domain/durations.js';
 import { type Fence, fenceText } from '../src/domain/fence.js';
 import { hostQueue } from '../src/domain/ids.js';
 import { logName } from '../src/domain/log-reading.js';
-import type { AttemptResult, FailureCode } from '../src/domain/messages.js';
+import type { AttemptResult, FailureCode, TakenOver } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import type { Peer } from '../src/domain/peering-grants.js';
 import { type Use, useText } from '../src/domain/resources.js';
@@ -63,6 +63,8 @@ export interface AgentInput {
   /** Milliseconds of the lease in which another host could have taken it. */
   waited?: number;
   from?: StartFrom;
+  /** What all its attempts go on with, where none of its own has more. */
+  takenOver?: TakenOver;
 }
 
 /** Work of an earlier attempt that this one goes on with. */
@@ -89,7 +91,16 @@ const NO_ROOM = 'it came to a host that had just become full';
 export const logFile = (home: string, task: string, attempt: number, fence: Fence): string =>
   join(home, 'logs', task, `${logName(attempt, fence)}.log`);
 
-export function agentActivities(host: Host, outbox: Outbox, leases: Leases, peerSource: PeerSource) {
+export interface AgentParts {
+  outbox: Outbox;
+  leases: Leases;
+  peerSource: PeerSource;
+  /** What was handed over, for its taker's agent. */
+  noteOf: (handed: TakenOver, start: string, signal: AbortSignal) => Promise<string>;
+}
+
+export function agentActivities(host: Host, parts: AgentParts) {
+  const { outbox, leases } = parts;
   const logs = new LogBudget(host);
   return {
     async runAgent(input: AgentInput): Promise<AgentRun> {
@@ -111,7 +122,7 @@ export function agentActivities(host: Host, outbox: Outbox, leases: Leases, peer
         const own = Context.current().info.taskQueue === hostQueue(host.config.fleet, host.id);
         const entry = { agent: input.agent, own, stop: stop.signal };
         const ran = await host.room.holding(entry, () =>
-          attempt(host, peerSource, input, { record, pulse }, stop.signal, () => lapsed),
+          attempt(host, parts, input, { record, pulse }, stop.signal, () => lapsed),
         );
         const result = ran ?? (stop.signal.aborted ? stopped(lapsed) : failed('WORKER_LOST', NO_ROOM));
         return { result, record: { ...record, ended: new Date().toISOString(), result } };
@@ -146,7 +157,7 @@ async function sayDead(outbox: Outbox, { task, fence }: AgentInput): Promise<voi
 
 async function attempt(
   host: Host,
-  peerSource: PeerSource,
+  { peerSource, noteOf }: AgentParts,
   input: AgentInput,
   { record, pulse }: { record: AttemptRecord; pulse: Pulse },
   stop: AbortSignal,
@@ -176,19 +187,29 @@ async function attempt(
   let station: Workstation;
   let granted: Granted;
   let base: string;
-  let earlier: { start?: string; commit: string } | undefined;
+  let earlier: Brought | undefined;
   try {
     granted = await grantSecrets(host.config, agent, { signal: stop });
     mirror = mirrorOf(host, repository);
     base = await mirror.refresh();
-    earlier = input.from && (await broughtForward(mirror, input, input.from, base));
+    earlier = input.from && (await broughtForward(mirror, input.task, input.from, base));
+    const { takenOver } = input;
+    const taken = takenOver && (await broughtForward(mirror, takenOver.task, takenOver, base));
+    if (takenOver && !taken) throw new Error(`the commits of ${takenOver.task} cannot be found`);
+    if (takenOver && !earlier?.start && !taken?.start) {
+      await removeWorkstation(dir);
+      return failed('HANDOFF_CONFLICT', `${takenOver.commit} of ${takenOver.task}`, true);
+    }
+    const start = earlier?.start ?? taken?.start ?? base;
+    const handOff = takenOver && (await noteOf(takenOver, start, stop));
     station = await makeWorkstation(host, dir, {
       task: input.task,
       mirror,
       base,
-      start: earlier?.start ?? base,
+      start,
       kind,
       prompt: input.prompt,
+      ...(handOff === undefined ? {} : { handOff }),
       readOnly: input.role === undefined,
       fence: input.fence,
     });
@@ -284,16 +305,22 @@ async function attempt(
   return { kind: 'commits', dead: true, ...kept };
 }
 
+interface Brought {
+  /** None when they do not apply to the branch any more. */
+  start?: string;
+  commit: string;
+}
+
 /**
- * The earlier attempt's commits on the newest branch. When they do not apply any more the attempt starts without them,
- * and its agent is told where they are.
+ * Commits that an attempt of the task has left, on the newest branch. When a task's own do not apply any more its next attempt
+ * starts without them, and its agent is told where they are. Undefined when they are not to be found.
  */
 async function broughtForward(
   mirror: Mirror,
-  { task }: AgentInput,
+  task: string,
   { base, commit }: StartFrom,
   tip: string,
-): Promise<{ start?: string; commit: string } | undefined> {
+): Promise<Brought | undefined> {
   const refs = `refs/signalbox/attempts/${task}/*`;
   if ((await mirror.find(commit)) === undefined) await mirror.fetch([`+${refs}:${refs}`]);
   if ((await mirror.find(commit)) === undefined) return undefined;
@@ -373,6 +400,7 @@ async function runInStation(
     SIGNALBOX_BASE: input.base,
     SIGNALBOX_EARLIER: input.earlier ?? '',
     SIGNALBOX_REUSED: station.reused ? '1' : '',
+    ...(input.takenOver ? { SIGNALBOX_HANDOFF_FILE: paths.handOff } : {}),
     SIGNALBOX_REQUESTS: paths.requests,
     SIGNALBOX_ANSWERS: paths.answers,
     SIGNALBOX_RESULT: paths.result,

@@ -7,6 +7,7 @@ import { agentActivities } from './agent.js';
 import { assumptionActivities } from './assumptions.js';
 import { confirmActivities } from './confirm.js';
 import { deliveryActivities } from './delivery.js';
+import { handOffNotes } from './handoff-note.js';
 import type { Host } from './host.js';
 import { landingActivities } from './landing.js';
 import { Leases } from './leases.js';
@@ -33,7 +34,12 @@ export function activitiesFor(host: Host) {
     outcomes: (tasks) => packets.outcomes(tasks),
     runs: (task) => isRunning(host, task),
   });
-  const { runAgent } = agentActivities(host, outbox, new Leases(outbox), peerSource);
+  const { runAgent } = agentActivities(host, {
+    outbox,
+    leases: new Leases(outbox),
+    peerSource,
+    noteOf: handOffNotes((task) => packets.newest(task)),
+  });
   return {
     outbox,
     task: {

@@ -35,6 +35,15 @@ export class PacketKeeper {
 
   /** How the tasks' last lives ended, of those that have packets. A repository that cannot be reached has none for now. */
   async outcomes(tasks: readonly string[]): Promise<{ task: string; outcome: Outcome }[]> {
+    return (await this.ofLastLives(tasks)).map(({ task, outcome }) => ({ task, outcome }));
+  }
+
+  /** The packet of the task's last life that has one. */
+  async newest(task: string): Promise<Packet | undefined> {
+    return (await this.ofLastLives([task]))[0];
+  }
+
+  private async ofLastLives(tasks: readonly string[]): Promise<Packet[]> {
     const found = new Map<string, Packet>();
     for (const [repository, mirror] of this.host.mirrors) {
       try {
@@ -47,7 +56,7 @@ export class PacketKeeper {
         this.host.log(`change packets of ${repository} cannot be read: ${String(error)}`);
       }
     }
-    return [...found.values()].map(({ task, outcome }) => ({ task, outcome }));
+    return [...found.values()];
   }
 
   private async drain(repository: string): Promise<void> {

@@ -32,6 +32,7 @@ import type {
   Edge,
   Outcome,
   Standing,
+  TakenOver,
   TaskFacts,
   TaskReport,
 } from '../src/domain/messages.js';
@@ -83,6 +84,7 @@ export interface CarriedTask {
   claims?: CarriedClaims;
   peers?: CarriedPeers;
   from?: StartFrom;
+  takenOver?: TakenOver;
 }
 
 export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
@@ -148,6 +150,8 @@ class TaskRun {
   private readonly peers: OwnPeers;
   /** The work that the next attempt starts with. */
   private from: StartFrom | undefined;
+  /** What it was handed by the task that it takes over: all its attempts go on with that. */
+  private takenOver: TakenOver | undefined;
   private number: number;
   private report: CarriedTask['report'];
   private attempts: AttemptRecord[];
@@ -178,6 +182,7 @@ class TaskRun {
     this.claims = new OwnClaims(this.submitted.writes, carried.claims);
     this.peers = new OwnPeers(this.id, this.submitted.peers ?? [], carried.peers);
     this.from = carried.from;
+    this.takenOver = carried.takenOver;
     this.life = carried.life;
     this.number = carried.number;
     this.owed = carried.owed;
@@ -396,6 +401,7 @@ class TaskRun {
   private async attempt(standing: Standing, fence: Fence): Promise<void> {
     const { cancel } = this.report;
     const { attempt, lease } = standing;
+    this.takenOver = standing.from ?? this.takenOver;
     this.report = { attempt, at: 'running', fence, ...(cancel ? { cancel } : {}) };
     this.show();
     const scope = new CancellationScope();
@@ -439,9 +445,9 @@ class TaskRun {
     const { task } = this.input;
     const { title, prompt, agent, role, repository, env, timeout } = task;
     const { uses, writes, peers } = this.facts;
-    const { from } = this;
+    const { from, takenOver } = this;
     const optional = Object.fromEntries(
-      Object.entries({ title, agent, role, repository, timeout, uses, peers, from }).filter(
+      Object.entries({ title, agent, role, repository, timeout, uses, peers, from, takenOver }).filter(
         ([, value]) => value !== undefined,
       ),
     );
@@ -479,7 +485,8 @@ class TaskRun {
   }
 
   private async continueAsNew(): Promise<void> {
-    const { life, number, report, attempts, blockers, claims, from, standing, epoch, shown, kept } = this;
+    const { life, number, report, attempts, blockers, claims, from, takenOver } = this;
+    const { standing, epoch, shown, kept } = this;
     const { prompt: _, ...task } = this.input.task;
     await continueAsNew<typeof agentTask>(this.raw, {
       input: { ...this.input, task },
@@ -494,6 +501,7 @@ class TaskRun {
       ...(claims.changed ? { claims: claims.carry() } : {}),
       ...(this.peers.changed ? { peers: this.peers.carry() } : {}),
       ...(from ? { from } : {}),
+      ...(takenOver ? { takenOver } : {}),
       ...(standing ? { standing } : {}),
       ...(epoch === undefined ? {} : { epoch }),
     });

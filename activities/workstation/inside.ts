@@ -15,6 +15,7 @@ export const INSIDE: Omit<StationPaths, 'path'> = {
   home: '/w/home',
   tmp: '/tmp',
   prompt: '/w/prompt.md',
+  handOff: '/w/handoff.md',
   report: '/w/result/report.md',
   result: '/w/result',
   requests: '/w/requests',

@@ -13,7 +13,8 @@ import { Sandboxes } from './sandboxed.js';
 import type { StationOptions, Workstation } from './station.js';
 import { makeRoomIfShort } from './stock.js';
 
-export interface Wanted extends Pick<StationOptions, 'task' | 'mirror' | 'base' | 'start' | 'prompt'> {
+export interface Wanted
+  extends Pick<StationOptions, 'task' | 'mirror' | 'base' | 'start' | 'prompt' | 'handOff'> {
   kind: string;
   readOnly: boolean;
   fence: Fence;

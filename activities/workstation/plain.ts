@@ -14,12 +14,13 @@ import type { AgentProcess, StationEnd, StationOptions, StationPaths, Workstatio
 const LOCAL = { env: { GIT_ALLOW_PROTOCOL: 'file' } };
 
 export async function makePlain(dir: string, bin: string, options: StationOptions): Promise<Workstation> {
-  const { mirror, start, checkout, prompt, agent } = options;
+  const { mirror, start, checkout, prompt, handOff, agent } = options;
   const paths: StationPaths = {
     clone: join(dir, 'clone'),
     home: join(dir, 'home'),
     tmp: join(dir, 'tmp'),
     prompt: join(dir, 'prompt.md'),
+    handOff: join(dir, 'handoff.md'),
     report: join(dir, 'result', 'report.md'),
     result: join(dir, 'result'),
     requests: join(dir, 'requests'),
@@ -30,6 +31,7 @@ export async function makePlain(dir: string, bin: string, options: StationOption
   await mkdir(paths.home, { recursive: true });
   for (const folder of [paths.tmp, paths.requests, paths.answers, paths.result]) await mkdir(folder);
   await writeFile(paths.prompt, prompt);
+  if (handOff !== undefined) await writeFile(paths.handOff, handOff, { mode: 0o444 });
   const clone = ['clone', '--quiet', '--shared', '--no-checkout', '--no-tags', '--template='];
   await git(dir, [...clone, '--branch', mirror.branch, mirror.dir, paths.clone], LOCAL);
   await appendFile(join(paths.clone, '.git', 'config'), cloneConfig(agent));

@@ -106,7 +106,7 @@ export class Sandboxes {
   }
 
   async make(dir: string, rules: StationRules, options: StationOptions): Promise<Workstation> {
-    const { mirror, base, start, checkout, prompt } = options;
+    const { mirror, base, start, checkout, prompt, handOff } = options;
     const closed = rules.sees.find((path) => !isOpen(path));
     if (closed !== undefined)
       throw new Error(
@@ -130,6 +130,7 @@ export class Sandboxes {
     if (checkout) this.pool.wanted(mirror, ready ? undefined : performance.now() - began);
     await this.folders(dir, uid);
     await writeFile(join(dir, 'prompt.md'), prompt, { mode: 0o644 });
+    if (handOff !== undefined) await writeFile(join(dir, 'handoff.md'), handOff, { mode: 0o644 });
     const clone = this.open(dir, uid, mirror);
     return {
       ...clone,
@@ -418,6 +419,7 @@ export class Sandboxes {
       { from: join(dir, 'answers'), to: INSIDE.answers },
       { from: join(dir, 'shared'), to: INSIDE.shared },
       { from: join(dir, 'prompt.md'), to: INSIDE.prompt },
+      { from: join(dir, 'handoff.md'), to: INSIDE.handOff, optional: true },
       { from: Shelf.of(mirror, this.home).dir, to: ORIGIN },
       ...tools(this.home),
       ...[...rules.sees, ...certificates()].map((path) => ({ from: path, to: path })),

@@ -30,6 +30,8 @@ export interface StationOptions {
   start: string;
   checkout: boolean;
   prompt: string;
+  /** What it is told of the task that it takes over. */
+  handOff?: string;
   /** The kind of agent, for the author of its commits. */
   agent: string;
   /** The clone of an earlier attempt, which is in the workstation's folder. */
@@ -42,6 +44,8 @@ export interface StationPaths {
   home: string;
   tmp: string;
   prompt: string;
+  /** What it is told of the task that it takes over; there is none for others. */
+  handOff: string;
   report: string;
   /** What a read-only task makes. */
   result: string;

@@ -23,7 +23,7 @@ import {
   taskWorkflowId,
   WORKFLOW,
 } from '../domain/ids.js';
-import type { Edge } from '../domain/messages.js';
+import type { Edge, Outcome } from '../domain/messages.js';
 import type { ClaimAnswer } from '../domain/own-claims.js';
 import type { TaskInput } from '../domain/plan.js';
 import { explain } from '../domain/reasons.js';
@@ -180,6 +180,13 @@ export class FleetClient extends FleetReader {
     if (!found) throw new Refused(`no task ${id} in fleet ${this.fleet}`);
     if (found.status === 'RUNNING')
       throw new Refused(`task ${id} has not ended: it is ${found.state ?? 'running'}`);
+    if (found.status === 'COMPLETED' && found.reason === 'HANDED_OFF') {
+      const handle = this.client.workflow.getHandle(taskWorkflowId(this.fleet, id));
+      const { handed } = (await handle.result()) as Outcome;
+      throw new Refused(
+        `task ${id} has handed its work to ${handed?.to}, which goes on with it: retry that one`,
+      );
+    }
     if (found.status === 'COMPLETED')
       throw new Refused(`task ${id} ended well: it is ${found.state ?? 'completed'}`);
   }

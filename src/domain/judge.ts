@@ -5,6 +5,7 @@ import { busyWith } from './busy.js';
 import { openCircuit } from './circuits.js';
 import { brokenOf, findIssue, needsLook } from './decide/assume.js';
 import { frozenBy } from './frozen.js';
+import type { Edge } from './messages.js';
 import type { Pattern } from './paths.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import { reservationAt } from './reservation.js';
@@ -132,6 +133,8 @@ export function judgeGraph(state: State, task: TaskRecord): Verdict | undefined 
       return cancel('UPSTREAM_FAILED', evidence);
     } else if (outcome.kind === 'cancelled') {
       return cancel('UPSTREAM_CANCELLED', evidence);
+    } else if (outcome.handed && !isEnough(edge, outcome.handed.to, task)) {
+      return cancel('UPSTREAM_HANDED_OFF', { ...evidence, holder: outcome.handed.to });
     } else if (until === 'landed' && outcome.kind !== 'landed') {
       return cancel('UPSTREAM_NEVER_LANDS', evidence);
     }
@@ -139,9 +142,14 @@ export function judgeGraph(state: State, task: TaskRecord): Verdict | undefined 
   return pending;
 }
 
+/** What was handed to a task is landed by that: who waits for the landing, or wanted to take it over as well, waits in vain. */
+const isEnough = (edge: Edge, to: string, { id, facts }: TaskRecord): boolean =>
+  edge.until === 'finished' && (facts.takesOver !== edge.task || to === id);
+
 /** Once in its life: the first time that its own claims are in question. */
 function judgeBusy(state: State, task: TaskRecord): Verdict | undefined {
-  if (task.facts.ifBusy !== 'fail' || task.wasFree || task.fence || task.attempt > 1) return undefined;
+  if (task.facts.ifBusy !== 'fail' || task.wasFree || task.fence || task.holds || task.attempt > 1)
+    return undefined;
   const evidence = busyWith(state, task);
   return evidence && { fail: { code: 'CLAIMS_BUSY', evidence } };
 }

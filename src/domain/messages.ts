@@ -46,6 +46,8 @@ export interface TaskFacts {
   /** Resources it needs beside its paths. */
   uses?: Use[];
   after: Edge[];
+  /** The upstream, by its full name, whose commits it goes on with; there is an edge to it as well. */
+  takesOver?: string;
   assumes?: Assumption[];
   /** What a broken assumption, or a landing in what it reads, does to it. */
   onBroken?: OnBroken;
@@ -73,6 +75,7 @@ export type FailureCode = Extract<
   | 'SETUP_FAILED'
   | 'WORKER_LOST'
   | 'NO_COMMITS'
+  | 'HANDOFF_CONFLICT'
   | 'CANCELLED_BY_REQUEST'
 >;
 
@@ -176,6 +179,16 @@ export interface Outcome {
   code: ReasonCode;
   text: string;
   commit?: string;
+  /** HANDED_OFF: to whom, and what its commits began from. */
+  handed?: { to: string; base: string };
+}
+
+/** Commits of another task that a task goes on with. */
+export interface TakenOver {
+  /** Whose they are, by its full name. */
+  task: string;
+  base: string;
+  commit: string;
 }
 
 /** What the coordinator states to a task. */
@@ -200,6 +213,8 @@ export interface Standing {
   };
   /** All its peers. */
   peers?: PeerTold[];
+  /** With a grant: the commits that it goes on with, of the task that it takes over. */
+  from?: TakenOver;
   outcome?: Outcome;
   /** Upstreams that were to be added and would have closed a circle: the task gives them up. */
   refused?: string[];

@@ -103,6 +103,8 @@ export interface Packet {
   /** Resources it used beside its paths. */
   uses?: Use[];
   after: Edge[];
+  /** Whose commits it went on with. */
+  takesOver?: string;
   /** Whose trees it asked to see. */
   peers?: Peer[];
   assumes?: Assumption[];
@@ -120,7 +122,8 @@ export function draftOf(
   { id, life, facts }: Pick<TaskReport, 'id' | 'life' | 'facts'>,
   more: Pick<Packet, 'fleet' | 'attempts'> & Partial<Pick<Packet, 'prompt'>>,
 ): PacketDraft {
-  const { title, agent, role, issue, uses, writes, reads, after, peers, assumes, onBroken } = facts;
+  const { title, agent, role, issue, uses, writes, reads, after, takesOver, peers, assumes, onBroken } =
+    facts;
   return {
     version: 1,
     task: id,
@@ -134,6 +137,7 @@ export function draftOf(
     ...(role ? { role } : {}),
     ...(issue ? { issue } : {}),
     ...(uses ? { uses } : {}),
+    ...(takesOver ? { takesOver } : {}),
     ...(peers ? { peers } : {}),
     ...(assumes ? { assumes } : {}),
     ...(onBroken ? { onBroken } : {}),
@@ -172,6 +176,7 @@ export function printPacket(packet: Packet): string {
     ...(packet.uses?.length ? [`Uses      ${packet.uses.map(useText).join(', ')}`] : []),
     ...(packet.reads.length > 0 ? [`Reads     ${packet.reads.join(', ')}`] : []),
     ...(packet.after.length > 0 ? [`After     ${packet.after.map((edge) => edge.task).join(', ')}`] : []),
+    ...(packet.takesOver ? [`Takes     over from ${packet.takesOver}`] : []),
     ...(packet.assumes ?? []).map((one) => `Assumes   ${expectation(one)}`),
     `Beside    ${packet.beside.length === 0 ? 'nothing ran beside it' : ''}`,
     ...packet.beside.map((other) => `          ${other.task}: safe, ${other.why}`),

@@ -120,6 +120,13 @@ export function covers(pattern: Pattern, path: string, caseInsensitive = false):
   return keys.length <= names.length && keys.every((key, i) => key === names[i]);
 }
 
+/** True when whatever the other claim covers is covered by the pattern, as far as that shows from the names alone. */
+export function coversClaim(pattern: Pattern, other: Pattern): boolean {
+  if (pattern.repository !== other.repository) return false;
+  if (pattern.text === other.text) return true;
+  return !pattern.glob && pattern.keys.every((key, i) => typeof key === 'string' && key === other.keys[i]);
+}
+
 /** One component of the path after the other, with all places of the glob that have been reached so far. */
 function globCovers(parts: readonly Part[], names: readonly string[], folded: boolean): boolean {
   const last = parts.length - 1;

@@ -6,11 +6,12 @@ import { agentKind, type Config, Duration, Name, Retry, rulesOf } from './config
 import { Claim } from './fields.js';
 import { findCycle } from './graph.js';
 import { reservedPlan, SINGLE, TASK_NAME, taskNameIn } from './ids.js';
-import type { PlanRef, TaskFacts } from './messages.js';
+import type { Edge, PlanRef, TaskFacts } from './messages.js';
 import { BadPattern, parsePattern, splitRepository } from './paths.js';
 import { Peer, peerProblems, planPeerProblems } from './peering-grants.js';
 import { Use, useRefused } from './resources.js';
 import { rightsOf } from './surfaces.js';
+import { handOffProblems, planHandOffProblems } from './taking-over.js';
 
 const PlanName = Name.superRefine((plan, ctx) => {
   const message = reservedPlan(plan);
@@ -25,7 +26,7 @@ const Upstream = z
   .string()
   .regex(TASK_NAME, 'the id of a task of this plan, or plan/task for one of another plan of the fleet');
 
-const Edge = z.union([
+const EdgeSource = z.union([
   Upstream.transform((task): { task: string; until?: (typeof UNTIL)[number] } => ({ task })),
   z.strictObject({
     task: Upstream.describe(
@@ -94,11 +95,14 @@ export const Task = z.strictObject({
       "Resources of the fleet that the task needs beside its paths: those of its own role, others' in shared mode only.",
     ),
   after: z
-    .array(Edge)
+    .array(EdgeSource)
     .default([])
     .describe(
       'The tasks that this one waits for, each until it has landed (writers) or finished (read-only): tasks of this plan by id, those of other plans as plan/task, whatever their repository; they may be submitted later.',
     ),
+  takesOver: Name.optional().describe(
+    'The id of a task of this plan whose commits this one goes on with, instead of their landing: same role, and all that it claims. It waits for that task until it has finished.',
+  ),
   peers: z
     .array(Peer)
     .max(20)
@@ -142,16 +146,18 @@ export const planOf = ({ plan }: Pick<TaskInput, 'plan'>): PlanRef =>
 /** What coordination needs to know of a task of the plan. */
 export function factsOf(task: Task, plan: string): TaskFacts {
   const { title, agent, role, repository, writes, reads, issue, priority, lease, retry } = task;
+  const takesOver = task.takesOver === undefined ? undefined : taskNameIn(plan, task.takesOver);
   const uses = task.uses.length > 0 ? task.uses : undefined;
   const given = Object.fromEntries(
-    Object.entries({ title, agent, role, repository, issue, priority, lease, retry, uses }).filter(
+    Object.entries({ title, agent, role, repository, issue, priority, lease, retry, uses, takesOver }).filter(
       ([, value]) => value !== undefined,
     ),
   );
-  const after = task.after.map(({ task: id, until }) => ({
+  const after: Edge[] = task.after.map(({ task: id, until }) => ({
     task: taskNameIn(plan, id),
     ...(until ? { until } : {}),
   }));
+  if (takesOver !== undefined) after.push({ task: takesOver, until: 'finished' });
   const { assumes, onBroken } = task;
   const relies = { ...(assumes.length > 0 ? { assumes } : {}), ...(onBroken ? { onBroken } : {}) };
   const peers = task.peers.map((peer) => ({ ...peer, task: taskNameIn(plan, peer.task) }));
@@ -161,16 +167,23 @@ export function factsOf(task: Task, plan: string): TaskFacts {
 }
 
 /** One task as it travels: the schema of what `agentTask` takes. */
-export const TaskInput = z.strictObject({
-  fleet: Name,
-  plan: z.strictObject({ id: PlanName, size: z.int().min(1).optional() }).optional(),
-  task: Task.superRefine(checkTask),
-});
+export const TaskInput = z
+  .strictObject({
+    fleet: Name,
+    plan: z.strictObject({ id: PlanName, size: z.int().min(1).optional() }).optional(),
+    task: Task.superRefine(checkTask),
+  })
+  .superRefine(({ plan, task }, ctx) => {
+    for (const { path, ...problem } of handOffProblems(task, plan !== undefined))
+      ctx.addIssue({ code: 'custom', path: ['task', ...path], ...problem });
+  });
 
 export type TaskInput = z.infer<typeof TaskInput>;
 
 /** A task on its own, checked like one in a plan. */
-export const SingleTask = Task.superRefine(checkTask);
+export const SingleTask = Task.superRefine(checkTask).superRefine((task, ctx) => {
+  for (const problem of handOffProblems(task, false)) ctx.addIssue({ code: 'custom', ...problem });
+});
 
 function checkTask(task: Task, ctx: z.core.$RefinementCtx): void {
   const complain = (path: (string | number)[], message: string) =>
@@ -241,9 +254,15 @@ export const Plan = z
       });
     });
     for (const problem of planPeerProblems(tasks, written)) ctx.addIssue({ code: 'custom', ...problem });
-    const cycle = known
-      ? findCycle(tasks.map((task) => [task.id, task.after.map((edge) => edge.task)]))
-      : undefined;
+    for (const [index, task] of tasks.entries())
+      for (const { path, ...problem } of handOffProblems(task, true))
+        ctx.addIssue({ code: 'custom', path: ['tasks', index, ...path], ...problem });
+    for (const problem of planHandOffProblems(tasks)) ctx.addIssue({ code: 'custom', ...problem });
+    const upstreams = ({ after, takesOver }: Task) => [
+      ...after.map((edge) => edge.task),
+      ...(takesOver === undefined ? [] : [takesOver]),
+    ];
+    const cycle = known ? findCycle(tasks.map((task) => [task.id, upstreams(task)])) : undefined;
     const at = cycle && first.get(cycle[0] ?? '');
     if (cycle && cycle.length > 2)
       ctx.addIssue({

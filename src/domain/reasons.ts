@@ -145,6 +145,7 @@ const RETRY = {
   STOP_FORGOTTEN: () =>
     'an earlier coordinator called the attempt off, and why is lost with its state: whatever still speaks against another one is looked at anew',
   LANDING_CONFLICT: (e) => `the branch moved under it${because(e)}`,
+  HANDOFF_CONFLICT: (e) => `the commits that it takes over do not apply to the branch any more${because(e)}`,
   LANDING_OVERDUE: (e) => `its landing did not come to an end within ${time(e.within)}`,
   EXTENSION_RETRIED: (e) =>
     `it asked for ${e.path}, held by ${e.holder}, whose end could wait for its own: its claims are released, its work is kept, and it starts again with all the paths`,
@@ -169,6 +170,8 @@ const CANCEL = {
   UPSTREAM_FAILED: (e) => `${e.upstream}, which it waits for, failed`,
   UPSTREAM_CANCELLED: (e) => `${e.upstream}, which it waits for, was cancelled`,
   UPSTREAM_NEVER_LANDS: (e) => `${e.upstream}, which it waits for, ended without landing`,
+  UPSTREAM_HANDED_OFF: (e) =>
+    `${e.upstream}, which it waits for, has handed its work to ${e.holder}, which lands it: it has to wait for that one`,
   UPSTREAM_MISSING: (e) => `${e.upstream}, which it waits for, was never submitted`,
   PLAN_NEVER_COMPLETED: (e) => `only ${e.arrived} of the plan's ${e.size} tasks arrived in time`,
   GRAPH_CYCLE: (e) => `tasks wait for each other in a circle${because(e)}`,
@@ -199,6 +202,8 @@ const PEER = {
 const END = {
   LANDED: (e) => `as commit ${e.commit?.slice(0, 12)}`,
   FINISHED: () => 'it was read-only, so there is nothing to land',
+  HANDED_OFF: (e) =>
+    `its commits up to ${e.commit?.slice(0, 12)} go on with ${e.holder}: they land with what that makes of them`,
   CLAIMS_BUSY: (e) =>
     `${e.path === e.held ? `${e.path} was` : `${e.path} overlaps ${e.held},`} ${e.state} by ${e.holder}, which was earlier, and it was not to wait`,
   NO_COMMITS: () => 'the agent ended well but made no commit: there is nothing to land',

@@ -88,8 +88,8 @@ export interface TaskRecord {
   waits?: { since: number; turn: number } | undefined;
   /** The longest chain of tasks known to wait for it, itself included; 1 when left out. */
   chain?: number;
-  /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for. */
-  stop?: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence: Evidence } | undefined;
+  /** In phase stopping: what comes after the agent's end. In phase landing: what comes after the withdrawal asked for; `end` is a hand-off. */
+  stop?: { verdict: 'cancel' | 'retry' | 'end'; code: ReasonCode; evidence: Evidence } | undefined;
   result?: Extract<AttemptResult, { kind: 'commits' }> | undefined;
   /** In phase running: the extension of its claims that it asks for, and what it was told. */
   extension?:

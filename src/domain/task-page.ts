@@ -46,6 +46,7 @@ export function taskPage({ id, facts, report, standing, last }: ShownTask): stri
     ['Claims', claims.slice(0, MOST_CLAIMS) || undefined],
     ['Uses', facts.uses?.map((use) => `\`${useText(use)}\``).join(', ')],
     ['After', facts.after.map((edge) => edge.task).join(', ') || undefined],
+    ['Takes over', facts.takesOver],
     ['Issue', facts.issue],
     ['Commit', standing?.outcome?.commit],
   ];

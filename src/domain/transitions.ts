@@ -392,6 +392,10 @@ export const landingId = (task: TaskRecord): string =>
 export function landingOnHold(state: State, task: TaskRecord): boolean {
   if (task.blocked) return true;
   if (!task.ordered && frozenBy(state, task.facts.role)) return true;
-  const known = task.facts.issue === undefined ? undefined : state.issues.get(task.facts.issue);
-  return !task.ordered && known !== undefined && state.rules.issues[known.state] === 'hold';
+  return !task.ordered && issueOnHold(state, task);
+}
+
+export function issueOnHold(state: State, { facts }: TaskRecord): boolean {
+  const known = facts.issue === undefined ? undefined : state.issues.get(facts.issue);
+  return known !== undefined && state.rules.issues[known.state] === 'hold';
 }

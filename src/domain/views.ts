@@ -1,6 +1,7 @@
 // What the coordinator tells of its state: to tasks, to writers, and to people who ask.
 
 import { whyBeside } from './beside.js';
+import { askBack, mayBeTakenOver, takenOver } from './decide/handoff.js';
 import { type FreezeReport, told, wordTold } from './freeze.js';
 import type { Decision, Edge, LandingOrder, Orders, Outcome, Standing } from './messages.js';
 import { draftOf, type Packet } from './packet.js';
@@ -27,6 +28,8 @@ export function standingOf(state: State, id: string): Standing | undefined {
   };
   if (task.refused) standing.refused = task.refused;
   if (task.phase === 'running') standing.lease = leaseOf(state, task);
+  const from = task.phase === 'running' ? takenOver(state, task) : undefined;
+  if (from) standing.from = from;
   if (task.kind === 'hand') standing.heard = task.seen;
   if (task.extension) {
     const { number, answer, paths, evidence = {} } = task.extension;
@@ -45,9 +48,10 @@ function besideOf(state: State, task: TaskRecord): NonNullable<Standing['beside'
 export function takeOrders(state: State, role: string, now: number): Orders {
   const tasks = [...(state.landing.get(role) ?? [])]
     .flatMap((id) => state.tasks.get(id) ?? [])
-    .filter((task) => !landingOnHold(state, task))
+    .filter((task) => !landingOnHold(state, task) && !mayBeTakenOver(state, task))
     .sort((a, b) => a.since - b.since || a.arrived - b.arrived);
   for (const task of tasks) {
+    askBack(state, task);
     if (!task.ordered) restartLanding(state, task, now);
     task.ordered = true;
   }

@@ -5,6 +5,7 @@ import { besideEvidence } from '../beside.js';
 import { noteResult } from '../circuits.js';
 import { compareFences, type Fence, sameFence } from '../fence.js';
 import { frozenBy } from '../frozen.js';
+import { judgeGraph } from '../judge.js';
 import type { TaskReport } from '../messages.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {
@@ -23,6 +24,7 @@ import {
   wake,
 } from '../transitions.js';
 import { askFor, needsLook } from './assume.js';
+import { handOff, inherited, mayHandOff, takeFrom, takerOf } from './handoff.js';
 import { heedKnown } from './issues.js';
 import { fail } from './retry.js';
 
@@ -41,6 +43,7 @@ export function follow(state: State, task: TaskRecord, report: TaskReport, now: 
 
 /** A grant of an earlier coordinator: the task's workflow is the truth about it, unless its paths were lost meanwhile. */
 function adopt(state: State, task: TaskRecord, report: TaskReport, fence: Fence, now: number): Taken[] {
+  takeFrom(state, task);
   const lost = lostTo(state, task);
   leave(state, task);
   task.attempt = report.attempt;
@@ -78,6 +81,7 @@ function giveWay(
   const evidence = { holder, path };
   if (at !== 'stopped') return [stop(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
   if (result?.kind === 'commits' && task.facts.role) {
+    if (holder === takerOf(state, task)?.id) return land(state, task, task.facts.role, result, now);
     // It may have been handed over, and may have landed: its writer knows.
     task.stop = { verdict: 'retry', code: 'CLAIM_LOST', evidence };
     const taken = land(state, task, task.facts.role, result, now);
@@ -98,10 +102,6 @@ function lostTo(state: State, task: TaskRecord): Lost | undefined {
   return undefined;
 }
 
-/** Granted by an earlier coordinator, which may have handed it over to the writer: only that can withdraw it. */
-export const inherited = (state: State, task: TaskRecord): boolean =>
-  task.fence !== undefined && task.fence.epoch < state.epoch;
-
 /** The attempt is over, and nobody had asked for that, unless it was an earlier coordinator. */
 function stopped(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {
   const { result } = report;
@@ -119,8 +119,14 @@ function stopped(state: State, task: TaskRecord, report: TaskReport, now: number
   if (result.kind === 'done' || !task.facts.role) {
     return [end(state, task, { kind: 'finished', code: 'FINISHED' }, {}, result.dead, now)];
   }
+  const taker = takerOf(state, task);
+  if (taker && !inherited(state, task) && !blockedBy(state, task) && mayHandOff(state, task))
+    return handOff(state, task, taker.id, result, now);
   return land(state, task, task.facts.role, result, now);
 }
+
+/** Somebody found meanwhile that it waits for others, which have not all ended well. */
+const blockedBy = (state: State, task: TaskRecord): boolean => judgeGraph(state, task) !== undefined;
 
 /** The agent was told to end and has ended. Whatever it brought stays under its attempt's ref and does not land. */
 function stoppedOnDemand(state: State, task: TaskRecord, report: TaskReport, now: number): Taken[] {

@@ -9,6 +9,7 @@ import { addTo, removeFrom, type State, type TaskRecord } from '../state.js';
 import { note, record, type Taken, wakeExtenders } from '../transitions.js';
 import { waitsForItself } from '../waits.js';
 import { cancelTask } from './cancel.js';
+import { handOff, mayHandOff, takerOf } from './handoff.js';
 import { fail } from './retry.js';
 
 /** The edges that a task came with. */
@@ -101,6 +102,8 @@ export function settleLanding(state: State, task: TaskRecord, now: number): Take
     task.blocked = undefined;
     state.blocked.delete(task.id);
     if (verdict && 'cancel' in verdict) return cancelTask(state, task, verdict.cancel, now);
+    const taker = task.result && mayHandOff(state, task) ? takerOf(state, task) : undefined;
+    if (taker && task.result) return handOff(state, task, taker.id, task.result, now);
     if (task.facts.role) state.due.orders.add(task.facts.role);
     return [];
   }

@@ -6,6 +6,7 @@ import type { State, TaskRecord } from '../state.js';
 import { type Taken, wake } from '../transitions.js';
 import { heed } from './assume.js';
 import { cancelTask } from './cancel.js';
+import { takerOf } from './handoff.js';
 
 /** Issue states kept, the latest: a task submitted after its issue was closed must not start. */
 const KEPT_ISSUES = 5_000;
@@ -47,6 +48,7 @@ export function heedIssue(state: State, key: string, issueState: string, now: nu
     if (rule === 'cancel') return cancelTask(state, task, closed(key, issueState), now);
     // A landing that waits for its issue goes on; one not yet handed over is held back by takeOrders.
     if (task.phase === 'landing' && task.facts.role) state.due.orders.add(task.facts.role);
+    if (task.phase === 'landing' && takerOf(state, task)) state.ready.add(id);
     return heed(state, task, now);
   });
 }

@@ -62,6 +62,8 @@ function endRecovery(state: State): void {
   const { recovery } = state;
   if (!recovery?.surveyed || recovery.awaiting.length > 0) return;
   delete state.recovery;
+  // Landings of an earlier coordinator's, see handoff.ts.
+  for (const role of state.landing.keys()) state.due.orders.add(role);
   wake(state, 'recovery');
 }
 

@@ -3,11 +3,12 @@
 
 import { earlierLife } from '../fence.js';
 import type { LandingResult, WriterReport } from '../messages.js';
-import type { Evidence, ReasonCode } from '../reasons.js';
+import type { Evidence } from '../reasons.js';
 import type { State, TaskRecord } from '../state.js';
 import { end, landingId, nameOf, type Taken } from '../transitions.js';
 import { exactPath, onMove } from './assume.js';
 import { onFleetWord, onRoleFreeze } from './freezes.js';
+import { handOff } from './handoff.js';
 import { livesOf } from './lives.js';
 import { heard } from './recovery.js';
 import { fail } from './retry.js';
@@ -102,11 +103,13 @@ function onForeignLanding(state: State, role: string, result: LandingResult, now
 function withdrawn(
   state: State,
   task: TaskRecord,
-  why: { verdict: 'cancel' | 'retry'; code: ReasonCode; evidence?: Evidence },
+  why: Omit<NonNullable<TaskRecord['stop']>, 'evidence'> & { evidence?: Evidence },
   now: number,
 ): Taken[] {
   const { verdict, code, evidence = {} } = why;
-  if (verdict === 'retry') return fail(state, task, code, evidence, false, true, now);
+  if (verdict === 'end' && task.result && evidence.holder !== undefined)
+    return handOff(state, task, evidence.holder, task.result, now);
+  if (verdict !== 'cancel') return fail(state, task, code, evidence, false, true, now);
   return [end(state, task, { kind: 'cancelled', code }, evidence, true, now)];
 }
 

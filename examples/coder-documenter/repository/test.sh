@@ -1,0 +1,2 @@
+set -e
+for script in *.sh; do sh -n "$script"; done

@@ -1,0 +1,2 @@
+set -e
+for script in billing/*.sh; do sh -n "$script"; done

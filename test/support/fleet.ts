@@ -5,7 +5,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { History } from '@temporalio/common/lib/proto-utils.js';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, expect, inject } from 'vitest';
 import { stringify } from 'yaml';
@@ -229,6 +228,16 @@ export class TestFleet {
   }
 }
 
+/** As the client gives it, with payloads in base64. */
+const jsonOf = (history: History): string =>
+  JSON.stringify(history, (_, value) =>
+    value?.type === 'Buffer'
+      ? Buffer.from(value.data).toString('base64')
+      : value instanceof Uint8Array
+        ? Buffer.from(value).toString('base64')
+        : value,
+  );
+
 /**
  * Replays every run of every workflow of the fleets against the built bundle, across continue-as-new; throws on the
  * first difference. Gives how many runs that were.
@@ -255,7 +264,7 @@ export async function replayHistories(address: string, fleets: readonly string[]
     )) {
       if (error) {
         const kept = join(mkdtempSync(join(tmpdir(), 'signalbox-history-')), 'history.json');
-        writeFileSync(kept, historyToJSON(known.get(runId) ?? {}));
+        writeFileSync(kept, jsonOf(known.get(runId) ?? {}));
         throw new Error(
           `${workflowId} takes another course when it is replayed (its history: ${kept}): ${error.message}`,
         );

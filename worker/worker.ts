@@ -13,6 +13,7 @@ import { mirrorsOf } from '../activities/mirror.js';
 import { workerIdentity } from '../activities/presence.js';
 import { identityOf, MARKER } from '../activities/processes.js';
 import { gitMarker, reap } from '../activities/reaper.js';
+import { askAgain } from '../src/client/ask-again.js';
 import { hostIdOf } from '../src/client/host-id.js';
 import { dataConverter } from '../src/client/payload.js';
 import { type Config, rulesOf } from '../src/domain/config.js';
@@ -55,7 +56,7 @@ export async function startWorker(settings: WorkerSettings): Promise<RunningWork
   installRuntime(log);
   const connection = await Connection.connect(settings.connection);
   await registerSearchAttributes(connection, namespace);
-  const client = new Client({ connection, namespace, dataConverter });
+  const client = new Client({ connection, namespace, dataConverter, interceptors: { workflow: [askAgain] } });
   await prepareHome(home);
   const mirrors = mirrorsOf(home, config.repositories);
   const sandboxes = sandboxesFor(config, home, log);

@@ -12,6 +12,7 @@ import { deliveryActivities } from '../../activities/delivery.js';
 import type { Activities } from '../../activities/index.js';
 import { Outbox } from '../../activities/outbox.js';
 import { reportActivities } from '../../activities/reports.js';
+import { askAgain } from '../../src/client/ask-again.js';
 import { FleetClient } from '../../src/client/fleet-client.js';
 import { dataConverter } from '../../src/client/payload.js';
 import { Config, rulesOf } from '../../src/domain/config.js';
@@ -76,7 +77,12 @@ export class World {
     const native = await NativeConnection.connect({ address: server.address });
     await registerSearchAttributes(connection, server.namespace);
     const dir = mkdtempSync(join(tmpdir(), 'signalbox-bench-'));
-    const client = new Client({ connection, namespace: server.namespace, dataConverter });
+    const client = new Client({
+      connection,
+      namespace: server.namespace,
+      dataConverter,
+      interceptors: { workflow: [askAgain] },
+    });
     return new World(server, client, native, dir, options.bundle ?? builtBundle());
   }
 

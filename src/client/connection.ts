@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '@temporalio/client';
 import { type ClientConnectConfig, loadClientConnectConfig } from '@temporalio/envconfig';
 import { z } from 'zod';
+import { askAgain } from './ask-again.js';
 import { BadDocument, parseText } from './documents.js';
 import { dataConverter } from './payload.js';
 
@@ -110,7 +111,12 @@ export async function connect(server: ServerAddress): Promise<Client> {
     await connection.close();
     throw error;
   }
-  return new Client({ connection, namespace: server.namespace, dataConverter });
+  return new Client({
+    connection,
+    namespace: server.namespace,
+    dataConverter,
+    interceptors: { workflow: [askAgain] },
+  });
 }
 
 async function open(server: ServerAddress): Promise<Connection> {

@@ -142,3 +142,6 @@ export function attemptRefOf(ref: string): { task: string; fence: string } | und
 
 /** What an attempt of a read-only task left in its result folder, for good. */
 export const artifactRef = (task: string, fence: string): string => `${REFS}/artifacts/${task}/${fence}`;
+
+/** What a question fails with that comes when a workflow task is due and has not begun. */
+export const EARLY = 'asked before what has happened was told to the workflow: ask again';

@@ -286,6 +286,7 @@ describe('what an agent puts into its tree', () => {
     expect(output).toContain('tool\n');
     expect(output).not.toMatch(/TOKEN|KEY|passed/);
     expect(listed(join(shared(station), 'code'))).toEqual([
+      '.gitignore f 444',
       'README.md f 444',
       'group.txt f 444',
       'src d 555',

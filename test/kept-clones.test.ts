@@ -3,10 +3,13 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   existsSync,
+  fstatSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -202,7 +205,9 @@ describe('the clone of the attempt before', () => {
       echo mine > src/new/file; echo more >> src/a.txt; rm lib/c; chmod 600 src/deep/b; chmod 644 run
       echo secret > "$HOME/secret"; git add -A; git commit -qm work; echo left > src/left`,
     );
-    const inode = lstatSync(join(first.dir, 'clone/src/deep/b')).ino;
+    // Held open, so that its number is given to no other file.
+    const held = openSync(join(first.dir, 'clone/src/deep/b'), 'r');
+    const inode = fstatSync(held).ino;
     await bench.leave(first);
     expect(existsSync(join(bench.home, 'workstations', 'p'))).toBe(false);
     const [kept] = await findKept(bench.home);
@@ -236,6 +241,7 @@ describe('the clone of the attempt before', () => {
     expect(repositoryOf(second)).toEqual(repositoryOf(fresh));
     expect(await said(second)).toEqual(await said(fresh));
     expect(lstatSync(join(second.dir, 'clone/src/deep/b')).ino).not.toBe(inode);
+    closeSync(held);
     expect(await bench.run(second, 'ls -A "$HOME"; ls /w/result; git log --format=%s | head -1')).toBe(
       '.gitconfig\nchange\n',
     );

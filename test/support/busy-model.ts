@@ -48,6 +48,8 @@ export class BusyWatch {
         if (!this.inTheWay(task, holder)) return `${id} ended for ${holder.id}, which is not in its way`;
       } else if (first && news && verdict === 'hold' && FOR_CLAIMS.test(code)) {
         return `${id} waits (${code}) though it was to fail`;
+      } else if (state.tasks.get(task.facts.takesOver ?? '')?.outcome?.handed?.to === id) {
+        // What it claims was kept for it, whoever asked before.
       } else if (first && (news || (verdict === 'run' && task.attempt === 1))) {
         for (const other of state.tasks.values())
           if (other !== task && before.get(other.id)?.asks && asks(other) && this.clash(task, other))

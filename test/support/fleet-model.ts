@@ -102,6 +102,8 @@ export interface Spec {
   writes: string[];
   /** Positions of other specs; out of range: a task that nobody submits. */
   after: number[];
+  /** It takes over from the first of them, where that has the same role. */
+  takesOver?: true;
   issue?: string;
   attempts?: number;
   /** A file of the branch that it assumes to be as it was when the task was submitted, or as it never was. */
@@ -157,6 +159,7 @@ const spec: fc.Arbitrary<Spec> = fc
     role: fc.constantFrom('dev', 'dev', 'ops', 'site', undefined),
     writes: fc.uniqueArray(fc.constantFrom(...PATHS), { maxLength: 3, minLength: 1 }),
     after: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { maxLength: 2 }),
+    takesOver: fc.constantFrom(undefined, true),
     issue: fc.constantFrom(undefined, undefined, ...ISSUES),
     attempts: fc.constantFrom(undefined, 1, 3),
     assumes: fc.option(
@@ -170,7 +173,7 @@ const spec: fc.Arbitrary<Spec> = fc
     lease: fc.constantFrom(undefined, undefined, 20_000),
     ifBusy: fc.constantFrom(undefined, undefined, 'fail'),
   })
-  .map(({ role, issue, attempts, lease, writes, agent, uses, ifBusy, ...rest }) => ({
+  .map(({ role, issue, attempts, lease, writes, agent, uses, ifBusy, takesOver, ...rest }) => ({
     ...rest,
     writes: role ? writes : [],
     uses: uses.filter(({ mode }) => mode === 'shared' || role === 'dev'),
@@ -180,17 +183,26 @@ const spec: fc.Arbitrary<Spec> = fc
     ...(attempts ? { attempts } : {}),
     ...(lease ? { lease } : {}),
     ...(ifBusy ? { ifBusy } : {}),
+    ...(takesOver ? { takesOver } : {}),
   })) as fc.Arbitrary<Spec>;
 
 export const specs = (): fc.Arbitrary<Spec[]> =>
   fc.array(spec, { minLength: 3, maxLength: 10 }).map((list) =>
     // Mostly edges to earlier tasks, now and then forward (a circle may follow) or to nobody.
-    list.map((one, i) => ({
-      ...one,
-      after:
-        i === 0 ? [] : one.after.map((to) => (to < 10 ? to % i : to === 10 ? (i + 1) % list.length : 99)),
-    })),
+    list
+      .map((one, i) => ({
+        ...one,
+        after:
+          i === 0 ? [] : one.after.map((to) => (to < 10 ? to % i : to === 10 ? (i + 1) % list.length : 99)),
+      }))
+      .map((one, _, all) => takingOver(one, all[one.after[0] ?? -1])),
   );
+
+/** Whoever takes over has the role of the other, and its claims, as a plan demands. */
+const takingOver = (one: Spec, from: Spec | undefined): Spec =>
+  one.takesOver && from?.role
+    ? { ...one, plan: from.plan, role: from.role, writes: from.writes, uses: from.uses ?? [] }
+    : one;
 
 const pick = fc.nat({ max: 30 });
 
@@ -576,10 +588,15 @@ export class Fleet {
     const spec = this.specs[index];
     if (!spec) return;
     const after: Edge[] = spec.after.map((to) => ({ task: this.nameOf(to) }));
+    const [from] = after;
+    const takes =
+      spec.takesOver && spec.role !== undefined && this.specs[spec.after[0] ?? -1]?.role === spec.role;
+    if (takes && from) from.until = 'finished';
     const facts: TaskFacts = {
       writes: spec.writes,
       reads: spec.reads ?? [],
       after,
+      ...(takes && from ? { takesOver: from.task } : {}),
       ...(spec.onBroken ? { onBroken: spec.onBroken } : {}),
       ...(spec.assumes ? { assumes: [this.assumption(spec.assumes)] } : {}),
       ...(spec.uses?.length ? { uses: spec.uses } : {}),
@@ -1103,7 +1120,7 @@ export class Fleet {
     if (!task) return;
     task.closed = true;
     task.terminated = true;
-    const after = task.facts.after.map(({ task: upstream }) => ({ task: upstream }));
+    const after = task.facts.after.map(({ added: _, by: __, ...edge }) => edge);
     if (again) this.start(task.id, task.spec, { ...task.facts, after });
   }
 
@@ -1326,6 +1343,11 @@ export class Fleet {
       const upstream = state.tasks.get(edge.task)?.outcome?.kind;
       if (upstream !== 'landed' && upstream !== 'finished')
         throw new Broken(`${id} runs though ${edge.task} is ${upstream ?? 'not over'}`);
+      const { handed } = state.tasks.get(edge.task)?.outcome ?? {};
+      if (handed && record.facts.takesOver === edge.task && handed.to !== id)
+        throw new Broken(`${id} goes on with what ${edge.task} has handed to ${handed.to}`);
+      if (handed && edge.until !== 'finished' && !edge.added)
+        throw new Broken(`${id} runs though ${edge.task} is to land with ${handed.to}`);
       const truth = this.tasks.get(edge.task)?.outcome?.kind;
       if (truth !== undefined && truth !== upstream)
         throw new Broken(`${edge.task} is ${truth}, not ${upstream}`);

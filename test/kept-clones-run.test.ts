@@ -11,7 +11,7 @@ import { markedProcesses } from '../activities/processes.js';
 import { readFleet } from '../src/client/config.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import type { CleanupReport } from '../worker/cleanup.js';
-import { edit, type FleetOptions, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
+import { below, edit, type FleetOptions, MAIN, replayedFleets, type TestFleet } from './support/fleet.js';
 import { sandboxTest } from './support/sandbox.js';
 
 const fleetOf = replayedFleets(1);
@@ -39,9 +39,6 @@ const folders = (home: string, name: string): string[] =>
   existsSync(join(home, name)) ? readdirSync(join(home, name)) : [];
 
 /** All that is below, where there is anything. */
-const below = (dir: string): string[] =>
-  existsSync(dir) ? readdirSync(dir, { recursive: true, encoding: 'utf8' }) : [];
-
 const attemptRefs = (fleet: TestFleet): string[] =>
   fleet
     .git(['-C', fleet.origin, 'for-each-ref', '--format=%(refname)', 'refs/signalbox/attempts'])

@@ -17,7 +17,7 @@ import { describe, expect, it } from 'vitest';
 import { markedProcesses } from '../activities/processes.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
 import { printPacket } from '../src/domain/packet.js';
-import { edit, replayedFleets, type TestFleet } from './support/fleet.js';
+import { below, edit, replayedFleets, type TestFleet } from './support/fleet.js';
 import { sandboxTest } from './support/sandbox.js';
 
 const fleetOf = replayedFleets(1);
@@ -175,9 +175,7 @@ describe('a setup command', () => {
     const stations = join(fleet.fleet.home, 'workstations');
     await fleet.until(
       'setup to be at work',
-      () =>
-        existsSync(stations) &&
-        readdirSync(stations, { recursive: true }).some((name) => String(name).endsWith('deps/sub/id')),
+      () => existsSync(stations) && below(stations).some((name) => name.endsWith('deps/sub/id')),
     );
     await fleet.signalbox.cancel(id, 'not needed', 'ann');
     expect((await fleet.signalbox.wait([id])).get(id)).toMatchObject({ outcome: { kind: 'cancelled' } });

@@ -8,7 +8,7 @@ import { describe, expect } from 'vitest';
 import { markedProcesses } from '../activities/processes.js';
 import { findProgram } from '../activities/sandbox/host.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
-import { edit, replayedFleets, type TestFleet } from './support/fleet.js';
+import { below, edit, replayedFleets, type TestFleet } from './support/fleet.js';
 import { sandboxTest } from './support/sandbox.js';
 
 const fleetOf = replayedFleets(1);
@@ -125,7 +125,7 @@ describe('a workstation', () => {
     const stations = join(fleet.fleet.home, 'workstations');
     const mine = () => markedProcesses((marker) => marker.startsWith(stations));
     await fleet.until('the agent to have committed', () =>
-      readdirSync(stations, { recursive: true }).some((name) => String(name).endsWith('uncommitted')),
+      below(stations).some((name) => name.endsWith('uncommitted')),
     );
     const [worker] = fleet.workers;
     if (worker) await fleet.kill(worker, 'SIGKILL');

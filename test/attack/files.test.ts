@@ -109,7 +109,12 @@ describe('what an agent changes of its host', () => {
     );
     expect(output).toContain('Read-only file system');
     expect(readFileSync(join(station.dir, 'clone/README.md'), 'utf8')).toBe('seed\n');
-    expect(readdirSync(join(station.dir, 'clone')).sort()).toEqual(['.git', 'README.md', 'src']);
+    expect(readdirSync(join(station.dir, 'clone')).sort()).toEqual([
+      '.git',
+      '.gitignore',
+      'README.md',
+      'src',
+    ]);
     expect(await host().collect(station)).toBe(await host().mirror.refresh());
     expect(readFileSync(join(station.resultDir, 'report.md'), 'utf8')).toBe('it ran\n');
   });

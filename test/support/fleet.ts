@@ -1,7 +1,7 @@
 // The smallest real fleet: a bare origin, a signalbox.yaml, and workers as processes of their own, like a user's.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { History } from '@temporalio/common/lib/proto-utils.js';
@@ -225,6 +225,16 @@ export class TestFleet {
     }
     await client.connection.close();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** All names below a folder; none when it, or one in it, comes or goes at this moment. */
+export function below(dir: string): string[] {
+  try {
+    return readdirSync(dir, { recursive: true, encoding: 'utf8' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
   }
 }
 

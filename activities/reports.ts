@@ -15,9 +15,7 @@ import type { Host } from './host.js';
 import type { Outbox } from './outbox.js';
 
 /** How long an answer is waited for, in milliseconds: a workflow task is kept open for it, or the slot of an agent. */
-const PATIENCE = { workflowTask: 1_000, slot: 5_000 };
-/** For a landing: of a role whose last one was waited for in vain only as long as it takes to see that it has become quick. */
-const LANDING = { quick: 5_000, slow: 500 };
+const PATIENCE = { workflowTask: 1_000, slot: 5_000, landing: 2_000 };
 
 export interface AttemptInput extends AgentInput {
   /** What the task says while the attempt runs, under a number that is kept for its end. */
@@ -67,18 +65,6 @@ function isAbandoned(): boolean {
 }
 
 export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Outbox, parts: TaskParts) {
-  /** Roles whose last landing was waited for in vain. */
-  const slow = new Set<string>();
-
-  /** What comes of a landing that has begun; undefined when that takes long. */
-  async function landed(end: TaskReport): Promise<Standing | undefined> {
-    const role = end.facts.role ?? '';
-    const standing = await outbox.next(end, slow.has(role) ? LANDING.slow : LANDING.quick);
-    if (standing) slow.delete(role);
-    else slow.add(role);
-    return standing;
-  }
-
   /** A task's word to the coordinator; with the answer when it asks for one and that comes soon. */
   async function report({ report, asks, gap }: ReportInput): Promise<Answered> {
     if (gap !== undefined) outbox.pause(gap);
@@ -122,7 +108,7 @@ export function reportActivities(host: Pick<Host, 'config' | 'log'>, outbox: Out
         const answer = await outbox.ask(end, PATIENCE.slot);
         // A landing that goes quickly is the end of the attempt as well, and costs its task nothing more.
         const lands = answer?.phase === 'landing' && answer.decision.verdict === 'land';
-        const standing = (lands ? await landed(end) : undefined) ?? answer;
+        const standing = (lands ? await outbox.next(end, PATIENCE.landing) : undefined) ?? answer;
         if (!standing) return { ...run, told: true };
         const { outcome } = standing;
         if (!outcome) return { ...run, told: true, standing };

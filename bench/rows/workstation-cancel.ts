@@ -37,7 +37,7 @@ async function origin(folder: string): Promise<string> {
   await git(tree, ['init', '--quiet', '-b', 'main']);
   const author = ['-c', 'user.name=bench', '-c', 'user.email=bench@example.com'];
   await git(tree, [...author, 'commit', '--quiet', '--allow-empty', '-m', 'seed']);
-  await git(tree, ['push', '--quiet', bare, 'main']);
+  await git(tree, ['push', '--quiet', bare, 'main'], { env: { GIT_ALLOW_PROTOCOL: 'file' } });
   return bare;
 }
 

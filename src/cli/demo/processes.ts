@@ -6,19 +6,22 @@ import { readdirSync, readFileSync } from 'node:fs';
 const MARKER = 'SIGNALBOX_WORKSTATION=';
 /** How the mark of the worker's own git processes ends: one of them lives as long as the worker. */
 const WORKERS_OWN = '/.signalbox/worker';
+/** Where clones are made ready for agents to come, whether any runs or not. */
+const READY = '/.signalbox/ready/';
 
 /** Processes of agents, verify and deploy commands that work below the folder. */
-export function agentsBelow(dir: string): number[] {
-  return process.platform === 'linux' ? markedBelow(dir) : namedBelow(dir);
-}
+export const agentsBelow = (dir: string): number[] =>
+  process.platform === 'linux' ? markedBelow(dir, (mark) => !mark.includes(READY)) : namedBelow(dir);
 
-function markedBelow(dir: string): number[] {
+function markedBelow(dir: string, counts: (mark: string) => boolean): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .filter((name) => {
       try {
         const marks = readFileSync(`/proc/${name}/environ`, 'utf8').split('\0');
-        return marks.some((mark) => mark.startsWith(`${MARKER}${dir}/`) && !mark.endsWith(WORKERS_OWN));
+        return marks.some(
+          (mark) => mark.startsWith(`${MARKER}${dir}/`) && !mark.endsWith(WORKERS_OWN) && counts(mark),
+        );
       } catch {
         // It has ended, or it is somebody else's.
         return false;
@@ -37,7 +40,8 @@ function namedBelow(dir: string): number[] {
 
 /** For a worker that could not end its agents itself any more. */
 export async function endAgents(dir: string): Promise<void> {
-  for (let left = agentsBelow(dir); left.length > 0; left = agentsBelow(dir)) {
+  const find = () => (process.platform === 'linux' ? markedBelow(dir, () => true) : namedBelow(dir));
+  for (let left = find(); left.length > 0; left = find()) {
     for (const pid of left) {
       try {
         process.kill(pid, 'SIGKILL');

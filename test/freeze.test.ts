@@ -48,6 +48,26 @@ describe('a frozen fleet', () => {
     expect(frozen(box)).toBeUndefined();
   });
 
+  test('is told apart from a word of the same number: that of this coordinator counts, else the freeze', () => {
+    const freeze = { text: 'release day', by: 'ann' };
+    const own = new Box(WIDE);
+    own.fleet(undefined, UNNUMBERED);
+    const { number } = own.state.fleetWord ?? { number: 0 };
+    own.writer([], { fleet: { number, freeze } });
+    expect(frozen(own)).toBeUndefined();
+    expect(own.orders().fleet, 'which its writers take').toEqual({ number: number + 1 });
+    for (const words of [
+      [{}, { freeze }],
+      [{ freeze }, {}],
+    ]) {
+      const box = new Box(WIDE);
+      for (const [i, word] of words.entries())
+        box.writer([], { role: i === 0 ? 'dev' : 'ops', fleet: { number: 7, ...word } });
+      expect(frozen(box)).toMatchObject(freeze);
+      for (const role of ['dev', 'ops']) expect(box.orders(role).fleet).toMatchObject({ number: 8, freeze });
+    }
+  });
+
   test('lets running tasks go on and grants nothing new, read-only tasks included; all read who, why and for how long', () => {
     const box = new Box(WIDE);
     box.writes('s/a', ['a']);

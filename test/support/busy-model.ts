@@ -43,12 +43,12 @@ export class BusyWatch {
         const holder = state.tasks.get(evidence.holder ?? '');
         const was = before.get(evidence.holder ?? '');
         if (!holder || holder === task) return `${id} ended for ${evidence.holder}, whom nobody knows`;
-        if (!holder.holds && !asks(holder) && !was?.holds && !was?.asks)
+        if (!holder.holds && !asks(holder) && !was?.holds && !was?.asks && !handed(state, holder))
           return `${id} ended for ${holder.id}, which neither held nor asked`;
         if (!this.inTheWay(task, holder)) return `${id} ended for ${holder.id}, which is not in its way`;
       } else if (first && news && verdict === 'hold' && FOR_CLAIMS.test(code)) {
         return `${id} waits (${code}) though it was to fail`;
-      } else if (state.tasks.get(task.facts.takesOver ?? '')?.outcome?.handed?.to === id) {
+      } else if (handed(state, task)) {
         // What it claims was kept for it, whoever asked before.
       } else if (first && (news || (verdict === 'run' && task.attempt === 1))) {
         for (const other of state.tasks.values())
@@ -66,6 +66,10 @@ export class BusyWatch {
     return waiting || (task.facts.uses ?? []).some(({ resource }) => theirs.has(resource));
   }
 }
+
+/** What it claims was kept for it as it was handed the work, be it for a moment only. */
+const handed = (state: State, { id, facts }: TaskRecord): boolean =>
+  state.tasks.get(facts.takesOver ?? '')?.outcome?.handed?.to === id;
 
 const asks = ({ phase, hold, extension }: TaskRecord): boolean =>
   (phase === 'running' && extension?.answer === 'waiting') ||

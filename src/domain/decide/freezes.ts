@@ -1,7 +1,7 @@
 // Freezes begin and end: the fleet's by a person's word, which its writers repeat to a coordinator that lost its state; a
 // role's by what its writer says. Whatever waited is looked at again when one is over, and landings are handed over.
 
-import { type FleetWord, type FreezeReport, isOver, kept, wordKept } from '../freeze.js';
+import { type FleetWord, type FreezeReport, isOver, kept, wordKept, wordTold } from '../freeze.js';
 import { frozenBy, frozenKey } from '../frozen.js';
 import { numberOf, UNNUMBERED } from '../messages.js';
 import { endFrozenReservation } from '../reservation.js';
@@ -11,12 +11,15 @@ import { landingOnHold, record, restartLanding, type Taken, wake } from '../tran
 /** The highest number counts; a word without one is the latest. */
 export function onFleetWord(state: State, word: FleetWord, now: number): Taken[] {
   const known = state.fleetWord;
-  if (known?.own && word.number > known.number) {
+  const other = known?.number === word.number && word.freeze?.text !== known.freeze?.text;
+  if (known?.own && (word.number > known.number || other)) {
     // An earlier coordinator gave that number: whatever people tell this one was said later.
     known.number = word.number + 1;
     for (const role of Object.keys(state.rules.roles)) state.due.orders.add(role);
     return [];
   }
+  // Two earlier coordinators gave the same number: nobody knows which was the later, and a freeze hurts less.
+  if (other) return onFleetWord(state, { ...wordTold(known, now), ...word, number: word.number + 1 }, now);
   // An earlier coordinator may have numbered one, which only writers know, up to the moment that this one began.
   const number = numberOf(word, known, Math.max(now, state.epoch + 1));
   if (known && number <= known.number) return [];

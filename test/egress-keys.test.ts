@@ -163,7 +163,9 @@ describe('a proxy', () => {
     expect(await ask(socket, url)).toMatchObject({ status: 200 });
     await closed(slow);
     clearInterval(drip);
-    expect(told).toMatch(/^HTTP\/1\.1 408 /);
+    // Who still writes as the proxy closes may not get to read what it said.
+    expect(told).toMatch(/^$|^HTTP\/1\.1 408 /);
+    expect(at).toBeLessThan(bytes.length);
     expect(Date.now() - began).toBeLessThan(3_000);
     const large = `GET ${url} HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(9_000)}\r\n\r\n`;
     expect(await raw(socket, large)).toMatch(/^HTTP\/1\.1 431 /);

@@ -808,9 +808,59 @@ describe('a coordinator that starts without state', () => {
       'CLAIM_LOST',
       false,
     ]);
-    box.fails('s/a', 'WORKER_LOST');
+    box.fails('s/a', 'AGENT_FAILED');
     box.pass(10_000);
     expect(box.why('s/a')).toBe('PATH_HELD');
+  });
+
+  test('asks the writer what became of an attempt that was lost with its worker: it may have landed unheard', () => {
+    const lost: AttemptResult = { kind: 'failed', dead: true, code: 'WORKER_LOST', text: 'the worker died' };
+    const heard: ((box: Box) => void)[] = [
+      (box) => adopted(box, 's/a', ['src'], { at: 'stopped', result: lost }),
+      (box) => {
+        adopted(box, 's/a', ['src']);
+        box.stops('s/a', lost);
+      },
+      // Another has its paths by now.
+      (box) => {
+        live(box);
+        box.writes('s/b', ['src']);
+        adopted(box, 's/a', ['src'], { at: 'stopped', result: lost });
+      },
+      (box) => {
+        live(box);
+        box.writes('s/b', ['src']);
+        adopted(box, 's/a', ['src']);
+        box.stops('s/a', lost);
+      },
+      (box) => {
+        adopted(box, 's/a', ['src']);
+        box.cancel('s/a');
+        box.stops('s/a', lost);
+      },
+    ];
+    for (const hear of heard)
+      for (const landed of [true, false]) {
+        const box = new Box({}, true);
+        hear(box);
+        if (box.state.recovery) live(box, 's/a');
+        expect(box.phase('s/a')).toBe('landing');
+        expect(box.orders().landings).toMatchObject([{ task: 's/a', withdraw: true }]);
+        if (landed) box.lands('s/a');
+        else box.withdrawn('s/a');
+        expect(box.why('s/a') === 'LANDED').toBe(landed);
+        if (!landed) expect(['backoff', 'running', 'ended', 'held']).toContain(box.phase('s/a'));
+      }
+  });
+
+  test('asks nobody of an attempt whose own worker said that it failed, nor of a read-only one', () => {
+    const box = new Box({}, true);
+    adopted(box, 's/a', ['src']);
+    box.reads('s/r', {}, { at: 'running', fence: old(2) });
+    live(box, 's/a', 's/r');
+    box.fails('s/a', 'AGENT_FAILED');
+    box.fails('s/r', 'WORKER_LOST');
+    expect(box.state.landing.size).toBe(0);
   });
 
   test('lets the writer say what became of a landing that is heard of too late', () => {
@@ -847,7 +897,7 @@ describe('a coordinator that starts without state', () => {
 
   test('cancels one that is heard of too late when its issue was closed meanwhile', () => {
     const ended: AttemptResult[] = [
-      { kind: 'failed', dead: true, code: 'WORKER_LOST', text: '' },
+      { kind: 'failed', dead: true, code: 'AGENT_FAILED', text: '' },
       { kind: 'commits', dead: true, base: 'b', commit: 'c', ref: 'r' },
     ];
     const said: Said[] = [{ at: 'running' }, ...ended.map((result): Said => ({ at: 'stopped', result }))];

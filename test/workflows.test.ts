@@ -367,6 +367,21 @@ describe('death', () => {
     expect(await fleet.violations(ids)).toEqual([]);
   });
 
+  it('and of the coordinator with it, right after a push that its task has not heard of, fails nobody', async () => {
+    const fleet = await start();
+    const before = fleet.git(['-C', fleet.origin, 'rev-parse', 'main']);
+    const ids = await fleet.submit('k', [{ id: 'a', prompt: edit('a', 'x'), role, writes: ['a'] }]);
+    await fleet.until('the push', () => fleet.git(['-C', fleet.origin, 'rev-parse', 'main']) !== before);
+    const [worker] = fleet.workers;
+    if (worker) await fleet.kill(worker, 'SIGKILL');
+    await fleet.signalbox.client.workflow.getHandle(coordinatorId(fleet.name)).terminate('test');
+    await fleet.startWorker();
+    const ended = await fleet.signalbox.wait(ids);
+    expect(ended.get('k/a')?.outcome?.kind).toBe('landed');
+    expect(fleet.file('a')).toBe('x');
+    expect(await fleet.violations(ids)).toEqual([]);
+  });
+
   it('of the coordinator grants nothing twice: the next one hears everybody first', async () => {
     const fleet = await start();
     const first = await fleet.submit('first', [

@@ -88,6 +88,8 @@ const ALLOW = {
     'an earlier coordinator granted it, whose state is lost, and it holds under the same fence',
   TAKEN_OVER: () =>
     'an earlier coordinator granted the attempt, whose state is lost: it is taken over as it is, under the same fence',
+  LANDING_UNKNOWN: () =>
+    'its worker was lost, and an earlier coordinator, whose state is lost, may have let it land before: its writer is asked',
 } satisfies Record<string, Sentence>;
 
 /** Why a task waits. */

@@ -340,6 +340,8 @@ export interface SimTask {
   /** The newest coordinator it has heard of. */
   epoch?: number;
   stopping?: boolean;
+  /** Its worker has told the coordinator how the attempt ended, and died before the task heard. */
+  unheard?: boolean;
   closed: boolean;
   terminated: boolean;
   outcome?: Outcome;
@@ -972,6 +974,7 @@ export class Fleet {
     task.at = 'running';
     delete task.result;
     delete task.stopping;
+    delete task.unheard;
     this.agents.push({
       task: task.id,
       life: task.life,
@@ -1028,6 +1031,17 @@ export class Fleet {
       text: 'no',
       ...(final ? { final } : {}),
     });
+    if (task.unheard) {
+      delete task.unheard;
+      this.stopped(task, bad('WORKER_LOST', false));
+      return;
+    }
+    if (how === 4) {
+      task.unheard = true;
+      this.report({ ...task, at: 'stopped', result: good });
+      task.number += 1;
+      return;
+    }
     if (task.stopping && how >= 5) {
       this.stopped(task, bad('CANCELLED_BY_REQUEST', false));
       return;

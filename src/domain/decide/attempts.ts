@@ -6,7 +6,8 @@ import { noteResult } from '../circuits.js';
 import { compareFences, type Fence, sameFence } from '../fence.js';
 import { frozenBy } from '../frozen.js';
 import { judgeGraph } from '../judge.js';
-import type { TaskReport } from '../messages.js';
+import type { AttemptResult, TaskReport } from '../messages.js';
+import type { ReasonCode } from '../reasons.js';
 import { addTo, countRunning, leaseOf, patternsOf, type State, type TaskRecord } from '../state.js';
 import {
   end,
@@ -87,8 +88,11 @@ function giveWay(
     const taken = land(state, task, task.facts.role, result, now);
     return [...taken, record(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
   }
-  if (result?.dead) return fail(state, task, 'CLAIM_LOST', evidence, false, true, now);
-  return [stop(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
+  if (!result?.dead) return [stop(state, task, 'retry', 'CLAIM_LOST', evidence, now)];
+  const why = { verdict: 'retry', code: 'CLAIM_LOST', evidence } as const;
+  return (
+    askWriter(state, task, result, why, now) ?? fail(state, task, 'CLAIM_LOST', evidence, false, true, now)
+  );
 }
 
 /** Who holds by now what the task says it holds. */
@@ -114,6 +118,8 @@ function stopped(state: State, task: TaskRecord, report: TaskReport, now: number
       if (inherited(state, task)) return fail(state, task, 'STOP_FORGOTTEN', {}, false, result.dead, now);
       return [end(state, task, { kind: 'cancelled', code: result.code }, evidence, result.dead, now)];
     }
+    const asked = askWriter(state, task, result, { verdict: 'retry', code: result.code, evidence }, now);
+    if (asked) return asked;
     return fail(state, task, result.code, evidence, result.final === true, result.dead, now);
   }
   if (result.kind === 'done' || !task.facts.role) {
@@ -139,18 +145,44 @@ function stoppedOnDemand(state: State, task: TaskRecord, report: TaskReport, now
     code: 'CANCELLED_BY_REQUEST' as const,
     evidence: {},
   };
+  const asked = askWriter(state, task, result, { verdict, code, evidence }, now);
+  if (asked) return asked;
   if (verdict === 'cancel') return [end(state, task, { kind: 'cancelled', code }, evidence, dead, now)];
   if (dead && freeAt(state, task) <= now) release(state, task);
   return fail(state, task, code, evidence, false, dead, now);
 }
 
-function land(
+/** How an attempt ends of which the task has not heard how it ended. */
+const UNHEARD: ReadonlySet<ReasonCode> = new Set(['WORKER_LOST', 'WORKSTATION_FAILED']);
+
+/**
+ * An attempt of an earlier coordinator's, lost with its worker: it may have ended well before that, and been handed over,
+ * and have landed, of which its task and this coordinator have not heard. Its writer knows, and gives back what has not
+ * landed. Undefined when there is nothing to ask.
+ */
+function askWriter(
+  state: State,
+  task: TaskRecord,
+  result: AttemptResult | undefined,
+  why: NonNullable<TaskRecord['stop']>,
+  now: number,
+): Taken[] | undefined {
+  const { role } = task.facts;
+  if (result?.kind !== 'failed' || !UNHEARD.has(result.code) || !role || !inherited(state, task))
+    return undefined;
+  task.stop = why;
+  handOver(state, task, role, { kind: 'commits', dead: result.dead, base: '', commit: '', ref: '' }, now);
+  return [record(state, task, 'note', 'LANDING_UNKNOWN', {}, now)];
+}
+
+/** From now on its writer has the word. */
+function handOver(
   state: State,
   task: TaskRecord,
   role: string,
   result: NonNullable<TaskRecord['result']>,
   now: number,
-): Taken[] {
+): void {
   if (!result.dead) lostSight(task, now);
   leave(state, task);
   task.phase = 'landing';
@@ -162,6 +194,16 @@ function land(
   addTo(state.landing, role, task.id);
   state.besideOpen.add(task.id);
   state.due.orders.add(role);
+}
+
+function land(
+  state: State,
+  task: TaskRecord,
+  role: string,
+  result: NonNullable<TaskRecord['result']>,
+  now: number,
+): Taken[] {
+  handOver(state, task, role, result, now);
   const taken = record(state, task, 'land', 'COMMITS_READY', { commit: result.commit }, now);
   // The task knows that it lands; no message is owed, unless it has to learn whom to believe from now on.
   if (!inherited(state, task)) state.due.standings.delete(task.id);

@@ -24,6 +24,7 @@ import {
 } from '@temporalio/workflow';
 import type { ControlActivities } from '../activities/index.js';
 import { openCircuits } from '../src/domain/circuits.js';
+import { type Column, fromColumn, toColumn } from '../src/domain/columns.js';
 import type { Rules } from '../src/domain/config.js';
 import { checksOf } from '../src/domain/decide/assume.js';
 import { lookupsOf, settleLookups } from '../src/domain/decide/plans.js';
@@ -34,7 +35,14 @@ import { CIRCUITS_MEMO, QUERY, SIGNAL } from '../src/domain/ids.js';
 import { type Message, UNNUMBERED } from '../src/domain/messages.js';
 import { LEAST_GAP, Pace } from '../src/domain/pace.js';
 import { parsePattern } from '../src/domain/paths.js';
-import { type CarriedState, carry, freshState, restore, type State } from '../src/domain/state.js';
+import {
+  type CarriedState,
+  carry,
+  freshState,
+  restore,
+  type State,
+  type TaskRecord,
+} from '../src/domain/state.js';
 import {
   type LiveTask,
   liveTasks,
@@ -48,9 +56,13 @@ import {
 } from '../src/domain/views.js';
 import { LOCAL } from './local.js';
 
+/** Thousands of tasks: in columns, which compress better. */
+type HandedOn = Omit<CarriedState, 'tasks'> & { tasks: Column };
+
 export interface CoordinatorInput {
   rules: Rules;
-  carried?: CarriedState;
+  /** In rows by one that began before there were columns. */
+  carried?: HandedOn | CarriedState;
   inbox?: Event[];
   /** See Pace. */
   gap?: number;
@@ -101,7 +113,7 @@ const HISTORY_LIMIT = 2_000;
 export async function coordinator(input: CoordinatorInput): Promise<void> {
   const now = () => Date.now();
   const start = workflowInfo().runStartTime.getTime();
-  let state = input.carried ? restore(input.carried) : freshState(input.rules, start);
+  let state = input.carried ? restore(takenOver(input.carried)) : freshState(input.rules, start);
   const inbox: Event[] = [...(input.inbox ?? [])];
   const pace = new Pace(start, input.gap);
   // A signal has come, which may hold nothing that can be understood.
@@ -189,7 +201,7 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     const { continueAsNewSuggested, historyLength } = workflowInfo();
     // A signal that comes while the workflow task lasts thwarts it: so before anything that takes time.
     if (fresh && (continueAsNewSuggested || historyLength > (input.historyLimit ?? HISTORY_LIMIT)))
-      await nextRun({ carried: carry(state) });
+      await nextRun({ carried: handedOn(state) });
     fresh = false;
     if (now() >= surveyAt) {
       surveys += 1;
@@ -250,6 +262,15 @@ export async function coordinator(input: CoordinatorInput): Promise<void> {
     fresh = true;
     traceless = true;
   }
+}
+
+function handedOn(state: State): HandedOn {
+  const { tasks, ...rest } = carry(state);
+  return { ...rest, tasks: toColumn(tasks) };
+}
+
+function takenOver({ tasks, ...rest }: HandedOn | CarriedState): CarriedState {
+  return { ...rest, tasks: Array.isArray(tasks) ? tasks : (fromColumn(tasks) as TaskRecord[]) };
 }
 
 /** Kept where another coordinator finds them, should this one be ended. */

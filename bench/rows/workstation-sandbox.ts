@@ -1,11 +1,10 @@
-// What a sandbox costs and what it must bear: its start over that of a plain process, sixteen agents at once that
-// install a package and serve on one and the same port, and the end of one that does not want to end.
+// What a sandbox costs and what it must bear: its start over that of a plain process, and sixteen agents at once that
+// install a package and serve on one and the same port.
 
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { markedProcesses } from '../../activities/processes.js';
 import { findProgram } from '../../activities/sandbox/host.js';
 import { INSIDE_PATH, type SandboxHost } from '../../activities/sandbox/offer.js';
 import { type Place, runSandboxed } from '../../activities/sandbox/run.js';
@@ -16,8 +15,6 @@ import { sandboxHost, temporaryFolder } from '../workstations.js';
 
 const STARTS = 100;
 const AGENTS = 16;
-const ENDS = 5;
-const GRACE_MS = 1_000;
 
 const nothing = () => new Writable({ write: (_chunk, _encoding, done) => done() });
 
@@ -134,50 +131,9 @@ async function serving(host: SandboxHost, folder: string): Promise<number> {
   return ends.filter(Boolean).length;
 }
 
-/** Seconds from the cancellation until nothing is left, of an agent that has trapped SIGTERM and hidden its children. */
-async function ending(host: SandboxHost, folder: string, name: string): Promise<number> {
-  const marker = join(folder, name);
-  const place = await placeOf(host, folder, marker);
-  const stop = new AbortController();
-  let ready: () => void = () => undefined;
-  const isReady = new Promise<void>((resolve) => {
-    ready = resolve;
-  });
-  const output = new Writable({
-    write: (_chunk, _encoding, done) => {
-      ready();
-      done();
-    },
-  });
-  const script = [
-    "trap '' TERM",
-    '(setsid sh -c "sleep 1000 & sleep 1000" &)',
-    '(sh -c "sleep 1000 & sleep 1000 &" &)',
-    'sleep 0.2; echo ready',
-    'while :; do sleep 1000; done',
-  ].join('\n');
-  const ended = runSandboxed(host, {
-    ...place,
-    command: script,
-    output,
-    errors: process.stderr,
-    signal: stop.signal,
-    graceMs: GRACE_MS,
-  });
-  await isReady;
-  const mine = () => markedProcesses((value) => value === marker).length;
-  if (mine() === 0) throw new Error('its processes are not seen, so that they are gone says nothing');
-  const began = performance.now();
-  stop.abort();
-  await ended;
-  const left = mine();
-  if (left > 0) throw new Error(`${left} processes are left`);
-  return (performance.now() - began) / 1_000;
-}
-
 const bench: Bench = {
   name: 'workstation-sandbox',
-  about: 'what a sandbox costs to start and to end, and sixteen agents on the same port',
+  about: 'what a sandbox costs to start, and sixteen agents on the same port',
   async run({ progress }): Promise<Row[]> {
     const host = sandboxHost();
     const folder = temporaryFolder();
@@ -186,8 +142,6 @@ const bench: Bench = {
       progress(`${STARTS} starts`);
       const served = await serving(host, folder);
       progress(`${served} of ${AGENTS} agents served`);
-      const ends: number[] = [];
-      for (let i = 0; i < ENDS; i++) ends.push(await ending(host, folder, `end${i}`));
       return [
         {
           row: 'sandbox start over plain spawn, p50',
@@ -201,14 +155,6 @@ const bench: Bench = {
           row: `of ${AGENTS} agents at once that install a package and serve on port 3000, all that do`,
           figure: served,
           mustReach: { atLeast: AGENTS },
-        },
-        {
-          row: `cancelled, ignoring it, with hidden children: nothing is left after, grace ${GRACE_MS / 1_000} s`,
-          ...spreadOf(ends),
-          unit: ' s',
-          absolute: true,
-          mustReach: { atMost: GRACE_MS / 1_000 + 3 },
-          aim: { atMost: GRACE_MS / 1_000 + 1 },
         },
       ];
     } finally {

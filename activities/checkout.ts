@@ -1,19 +1,23 @@
-// Commands that make generated files anew, verify commands, deploy commands and the look at the public surface: what a writer runs in a checkout of the exact
-// commit. One checkout folder per role; everything that runs there is ended before the next thing starts, also what
-// a dead worker left.
+// Deploy commands and the look at the public surface: what a writer runs in a checkout of the landed commit. One folder
+// per role and use; everything that runs there is ended before the next thing starts, also what a dead worker left.
 
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { git } from '../src/client/git.js';
 import { tailOf } from '../src/client/segments.js';
 import { formatDuration } from '../src/domain/durations.js';
+import type { Network } from '../src/domain/egress.js';
+import type { SecretUse } from '../src/domain/secrets.js';
+import type { Refusal } from './egress/refusals.js';
 import type { Host } from './host.js';
 import type { Mirror } from './mirror.js';
 import { outputFile } from './output.js';
-import { allowedEnv, endTree, runProcess } from './processes.js';
+import { allowedEnv, endTree, type ProcessEnd, runProcess } from './processes.js';
 import { type Granted, grantSecrets, NoSecret, writeSecretFiles } from './secrets.js';
+import { removeTree } from './workstation/removal.js';
 
-type Use = 'regenerate' | 'verify' | 'deploy';
+export type Use = 'regenerate' | 'verify' | 'deploy';
 
 export interface DeployContext {
   host: Host;
@@ -24,17 +28,32 @@ export interface DeployContext {
   signal: AbortSignal;
 }
 
-/** Runs the role's verify commands on the commit's tree. Undefined when all exit with 0, else what failed. */
-export async function verifyTree(context: DeployContext): Promise<string | undefined> {
-  const { host, role } = context;
-  const rule = host.config.roles[role];
-  if (!rule || rule.verify.length === 0) return undefined;
-  const folder = await checkOut(context, 'verify');
-  for (const command of rule.verify) {
-    const failure = await runInFolder(context, folder, 'verify', command, rule.verifyTimeout);
-    if (failure) return failure;
-  }
-  return undefined;
+/** The tree of a commit, and what runs commands in it. */
+export interface Checkout {
+  /** Where its files are on the host. Not to be read while a command runs. */
+  tree: string;
+  logFile: string;
+  /** What commands are told of the place. */
+  env: Record<string, string>;
+  /** Puts secrets where the next command finds them. Gives the variables with their paths. */
+  keepSecrets(files: Granted['files']): Promise<Record<string, string>>;
+  run(command: CheckedCommand): Promise<ProcessEnd & { refused?: Refusal[]; why?: string }>;
+}
+
+export interface CheckedCommand {
+  command: string | string[];
+  env: Record<string, string>;
+  output: Writable;
+  errors: Writable;
+  keys: Granted['keys'];
+  signal: AbortSignal;
+}
+
+/** What a command may know. */
+export interface Allowed {
+  passEnv: readonly string[];
+  secrets: readonly SecretUse[];
+  network?: Network;
 }
 
 /** Deploys the commit and looks for it on the public surface. Undefined when it is there, else what failed. */
@@ -44,21 +63,35 @@ export async function deployNow(
   const { host, role, commit, signal } = context;
   const rule = host.config.roles[role];
   if (!rule?.deploy) return undefined;
-  const folder = await checkOut(context, 'deploy');
-  const failure = await runInFolder(context, folder, 'deploy', rule.deploy.command, rule.deploy.timeout);
+  const { command, timeout } = rule.deploy;
+  const { passEnv, secrets } = rule;
+  const failure = await runIn(await plainCheckout(context, 'deploy'), context, {
+    ...{ use: 'deploy', command, timeout },
+    allowed: { passEnv, secrets },
+  });
   if (failure) return { code: 'DEPLOY_FAILED', text: failure };
   if (!rule.surface) return undefined;
   const missing = await seeSurface(rule.surface, commit, signal);
   return missing === undefined ? undefined : { code: 'SURFACE_FAILED', text: missing };
 }
 
-/** A checkout of the context's commit in a folder for this use; its files are in `tree`. */
-export async function checkOut({ host, mirror, role, commit }: DeployContext, use: Use): Promise<string> {
+/** An empty folder for this use, in which nothing runs any more. */
+export async function emptyFolder(
+  { host, role }: Pick<DeployContext, 'host' | 'role'>,
+  use: Use,
+): Promise<string> {
   const folder = join(host.home, 'writers', role, use);
   // What an earlier life of this writer left running must not go on in, or beside, this one.
-  await endLeftovers(folder);
-  await rm(folder, { recursive: true, force: true });
+  await endTree(undefined, folder, 0);
+  await removeTree(folder);
   await mkdir(folder, { recursive: true });
+  return folder;
+}
+
+/** A checkout in which commands run as the worker. */
+export async function plainCheckout(context: DeployContext, use: Use): Promise<Checkout> {
+  const { mirror, commit } = context;
+  const folder = await emptyFolder(context, use);
   const tree = join(folder, 'tree');
   await git(
     folder,
@@ -66,71 +99,75 @@ export async function checkOut({ host, mirror, role, commit }: DeployContext, us
     LOCAL,
   );
   await git(tree, ['checkout', '--quiet', '--detach', commit]);
-  await mkdir(join(folder, 'home'));
-  return folder;
+  const home = join(folder, 'home');
+  await mkdir(home);
+  return {
+    tree,
+    logFile: join(folder, 'output.log'),
+    env: { HOME: home },
+    // Written anew for each command: beside the tree, for that is what a command may keep for the next one.
+    keepSecrets: async (files) => {
+      const place = join(folder, 'secrets');
+      await rm(place, { recursive: true, force: true });
+      return await writeSecretFiles(place, files);
+    },
+    run: ({ keys: _, ...command }) => runProcess({ ...command, cwd: tree, marker: folder }),
+  };
 }
 
 const LOCAL = { env: { GIT_ALLOW_PROTOCOL: 'file' } };
 
-async function endLeftovers(folder: string): Promise<void> {
-  await endTree(undefined, folder, 0);
+export interface Job {
+  use: Use;
+  command: string | string[];
+  /** Milliseconds. */
+  timeout: number;
+  allowed: Allowed;
 }
 
 /** Runs a command in a checkout. Undefined when it exits with 0, else what failed. */
-export async function runInFolder(
-  context: DeployContext,
-  folder: string,
-  what: Use,
-  command: string | string[],
-  timeout: number,
+export async function runIn(
+  checkout: Checkout,
+  { host, role, commit, task, signal }: DeployContext,
+  { use, command, timeout, allowed }: Job,
 ): Promise<string | undefined> {
-  const { host, role, commit, task } = context;
-  const { passEnv = [], secrets = [] } = host.config.roles[role] ?? {};
   const shown = Array.isArray(command) ? command.join(' ') : command;
-  const granted = await grantSecrets(host.config, { passEnv, secrets }, { signal: context.signal }).catch(
-    (error: unknown) => {
-      if (error instanceof NoSecret) return error;
-      throw error;
-    },
-  );
-  if (granted instanceof NoSecret) return `${what} \`${shown}\`: ${granted.message}`;
-  const logFile = join(folder, 'output.log');
-  const output = outputFile(logFile, granted.redactor);
+  const granted = await grantSecrets(host.config, allowed, { signal }).catch((error: unknown) => {
+    if (error instanceof NoSecret) return error;
+    throw error;
+  });
+  if (granted instanceof NoSecret) return `${use} \`${shown}\`: ${granted.message}`;
+  const output = outputFile(checkout.logFile, granted.redactor);
   const limit = AbortSignal.timeout(timeout);
   const more = {
     ...granted.env,
-    ...(await secretFiles(folder, granted)),
-    HOME: join(folder, 'home'),
+    ...(await checkout.keepSecrets(granted.files)),
+    ...checkout.env,
     SIGNALBOX_COMMIT: commit,
     SIGNALBOX_TASK: task,
     SIGNALBOX_ROLE: role,
   };
-  const end = await runProcess({
+  const end = await checkout.run({
     command,
-    cwd: join(folder, 'tree'),
-    env: allowedEnv(passEnv, more),
-    marker: folder,
+    env: allowedEnv([...allowed.passEnv], more),
     output: output.stream,
     errors: output.errors,
-    signal: AbortSignal.any([context.signal, limit]),
+    keys: granted.keys,
+    signal: AbortSignal.any([signal, limit]),
   });
   await output.close();
-  if (end.exitCode === 0) return undefined;
+  if (end.exitCode === 0 && end.why === undefined) return undefined;
   const how =
     end.error ??
+    end.why ??
     (limit.aborted
       ? `took longer than ${formatDuration(timeout)}`
       : end.signal
         ? `ended by ${end.signal}`
         : `exit code ${end.exitCode}`);
-  return granted.redactor.text(`${what} \`${shown}\`: ${how}\n${await tailOf(logFile, 1_500)}`.trim());
-}
-
-/** Written anew for each command: beside the tree, for that is what a command may keep for the next one. */
-async function secretFiles(folder: string, { files }: Granted): Promise<Record<string, string>> {
-  const place = join(folder, 'secrets');
-  await rm(place, { recursive: true, force: true });
-  return await writeSecretFiles(place, files);
+  const refused = (end.refused ?? []).map(({ host: name, port, why }) => `refused ${name}:${port}: ${why}\n`);
+  const said = await tailOf(checkout.logFile, 1_500);
+  return granted.redactor.text(`${use} \`${shown}\`: ${how}\n${refused.join('')}${said}`.trim());
 }
 
 /** Undefined when the page shows what it must within its time, else what it showed last. */

@@ -154,7 +154,7 @@ async function stepsOf(
   return { steps, linear: true };
 }
 
-const listed = (paths: string[]): string =>
+export const listed = (paths: string[]): string =>
   paths.slice(0, 10).join(', ') + (paths.length > 10 ? ` and ${paths.length - 10} more` : '');
 
 async function replayOnto(mirror: Mirror, steps: readonly Step[], tip: string): Promise<string> {

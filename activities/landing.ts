@@ -9,13 +9,14 @@ import { ledgerRef } from '../src/domain/ids.js';
 import { fateOf, type LedgerEntry } from '../src/domain/ledger.js';
 import type { LandingOrder, LandingResult, Outside } from '../src/domain/messages.js';
 import { rightsOf } from '../src/domain/surfaces.js';
-import { type DeployContext, deployNow, verifyTree } from './checkout.js';
+import { type DeployContext, deployNow } from './checkout.js';
 import { type Host, mirrorOf } from './host.js';
 import { integrate } from './integrate.js';
 import { appendEntry, type LedgerView, readLedger } from './ledger.js';
 import type { Mirror } from './mirror.js';
 import { regenerate } from './regenerate.js';
 import { changesBetween, commitTree, pathText } from './trees.js';
+import { verifyTree } from './verify.js';
 
 /** The remote may refuse the same push so often before that is taken for an answer (a hook, a protected branch). */
 const REFUSALS = 3;

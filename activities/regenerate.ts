@@ -4,13 +4,14 @@
 
 import { createHash } from 'node:crypto';
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
 import { TreeEditor } from '../src/client/tree-editor.js';
 import { type Pattern, parsePattern } from '../src/domain/paths.js';
 import { coveredBy } from '../src/domain/surfaces.js';
-import { checkOut, type DeployContext, runInFolder } from './checkout.js';
-import type { Aside } from './integrate.js';
-import { applyChanges, type Change, commitTree, GONE, pathText } from './trees.js';
+import type { DeployContext } from './checkout.js';
+import { type Aside, listed } from './integrate.js';
+import { applyChanges, type Change, changesBetween, commitTree, GONE, pathText } from './trees.js';
+import { newTwins, unsafeChanges } from './unsafe-changes.js';
+import { provingCheckout, runProving } from './verify.js';
 
 export type Regenerated =
   | { kind: 'regenerated'; commit: string; paths: string[] }
@@ -18,7 +19,7 @@ export type Regenerated =
 
 /** Makes anew what was set aside. Gives the commit on top of the context's, or that one when nothing came out different. */
 export async function regenerate(context: DeployContext, aside: Aside): Promise<Regenerated> {
-  const { host, mirror, role, commit, task } = context;
+  const { host, mirror, commit, task } = context;
   const repository = host.config.repositories[mirror.name];
   const entries = (repository?.claims?.generated ?? []).filter(
     (entry, i) => aside.has(i) && entry.regenerate !== undefined,
@@ -26,12 +27,12 @@ export async function regenerate(context: DeployContext, aside: Aside): Promise<
   if (entries.length === 0) return { kind: 'regenerated', commit, paths: [] };
   const patterns = entries.flatMap(({ paths }) => paths.map(parsePattern));
   const generated = { patterns, covered: coveredBy(patterns, repository?.caseInsensitive === true) };
-  const folder = await checkOut(context, 'regenerate');
-  const tree = Buffer.from(join(folder, 'tree'));
+  const checkout = await provingCheckout(context, 'regenerate');
+  if (typeof checkout === 'string') return { kind: 'failed', text: checkout };
+  const tree = Buffer.from(checkout.tree);
   const before = await filesIn(tree, generated);
   for (const { regenerate: command = [] } of entries) {
-    const limit = host.config.roles[role]?.verifyTimeout ?? 0;
-    const text = await runInFolder(context, folder, 'regenerate', command, limit);
+    const text = await runProving(checkout, context, { use: 'regenerate', command });
     if (text !== undefined) return { kind: 'failed', text };
   }
   const changes = await differences(context, tree, before, await filesIn(tree, generated));
@@ -44,13 +45,20 @@ export async function regenerate(context: DeployContext, aside: Aside): Promise<
     // A file that is not generated stands where a generated one needs a directory, or the other way round.
     return { kind: 'failed', text: error instanceof Error ? error.message : String(error) };
   }
+  const unsafe = repository?.anyTree ? [] : await unsafeChanges(mirror, changes);
+  if (unsafe.length > 0) return { kind: 'failed', text: `what was made may not land: ${listed(unsafe)}` };
   const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
   const message = `Regenerate ${paths.slice(0, 3).join(', ')}${more}\n\nFor ${task}: generated files need no claim, the writer makes them.\n`;
-  return {
-    kind: 'regenerated',
-    commit: await commitTree(mirror, await editor.write(), [commit], message),
-    paths,
-  };
+  const made = await commitTree(mirror, await editor.write(), [commit], message);
+  const twins = repository?.anyTree
+    ? []
+    : await newTwins(mirror, { from: commit, to: made }, await changesBetween(mirror, commit, made));
+  if (twins.length > 0)
+    return {
+      kind: 'failed',
+      text: `what was made is one file on disks that do not tell such names apart: ${listed(twins)}`,
+    };
+  return { kind: 'regenerated', commit: made, paths };
 }
 
 interface Generated {

@@ -25,8 +25,8 @@ it('prints nothing of a secret anywhere, and ends whoever is silent or prints to
       },
     },
     role: {
-      secrets: [{ secret: 'KEY', env: 'DEPLOY_KEY' }],
-      verify: ['echo "deploys with $DEPLOY_KEY"; test ! -e broken'],
+      verifyIn: { secrets: [{ secret: 'KEY', env: 'REGISTRY_KEY' }] },
+      verify: ['echo "asks with $REGISTRY_KEY"; test ! -e broken'],
     },
     agents: {
       keyed: {
@@ -57,7 +57,7 @@ it('prints nothing of a secret anywhere, and ends whoever is silent or prints to
   expect(ended.fails?.outcome).toMatchObject({ code: 'AGENT_FAILED' });
   expect(ended.refused?.outcome).toMatchObject({
     code: 'VERIFY_FAILED',
-    text: expect.stringContaining('deploys with [redacted]'),
+    text: expect.stringContaining('asks with [redacted]'),
   });
   expect(ended.lacking?.outcome).toMatchObject({
     code: 'WORKSTATION_FAILED',

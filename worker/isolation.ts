@@ -4,18 +4,31 @@ import type { Host } from '../activities/host.js';
 import { probeSandbox } from '../activities/sandbox/host.js';
 import { isOpen } from '../activities/sandbox/permissions.js';
 import { Sandboxes } from '../activities/workstation/sandboxed.js';
-import type { Config } from '../src/domain/config.js';
+import { type Config, roleRepository } from '../src/domain/config.js';
 
 /** What this host offers is said once, and aloud where agents run without isolation. */
 export function sandboxesFor(config: Config, home: string, log: (line: string) => void): Host['sandboxes'] {
-  const without = Object.keys(config.agents).filter((name) => config.agents[name]?.isolation === 'none');
-  if (without.length > 0)
-    log(`NOT ISOLATED: agents of kind ${without.join(', ')} run as this worker, with all that it can reach`);
-  if (without.length === Object.keys(config.agents).length)
-    return { missing: 'no kind of agent asks for a sandbox' };
+  const agents = Object.entries(config.agents).map(([name, { isolation }]) => ({ name, isolation }));
+  const proving = Object.entries(config.roles)
+    .filter(
+      ([, { verify, resources }]) => verify.length > 0 || regenerates(config, roleRepository({ resources })),
+    )
+    .map(([name, { verifyIn }]) => ({ name, isolation: verifyIn.isolation }));
+  const without = (list: typeof agents) =>
+    list.flatMap(({ name, isolation }) => (isolation === 'none' ? name : [])).join(', ');
+  if (without(agents) !== '')
+    log(`NOT ISOLATED: agents of kind ${without(agents)} run as this worker, with all that it can reach`);
+  if (without(proving) !== '')
+    log(
+      `NOT ISOLATED: verify commands of role ${without(proving)} run what agents wrote as this worker, with all that it can reach`,
+    );
+  if ([...agents, ...proving].every(({ isolation }) => isolation === 'none'))
+    return { missing: 'nothing of this fleet asks for a sandbox' };
   const probe = probeSandbox(config.fleet);
   if ('missing' in probe) {
-    log(`NO WORKSTATIONS HERE: ${probe.missing}. Attempts that need one fail on this host until then.`);
+    log(
+      `NO WORKSTATIONS HERE: ${probe.missing}. Attempts and verify commands that need one fail on this host until then.`,
+    );
     return probe;
   }
   const { version, cgroup } = probe.sandbox;
@@ -25,6 +38,9 @@ export function sandboxesFor(config: Config, home: string, log: (line: string) =
   log(`workstations: bubblewrap ${version}, limits ${limits}`);
   return new Sandboxes(probe.sandbox, home, { log });
 }
+
+const regenerates = ({ repositories }: Config, name: string): boolean =>
+  repositories[name]?.claims?.generated.some(({ regenerate }) => regenerate !== undefined) === true;
 
 /** Whether agents may read a file or folder of this host that `sees` names. */
 export const mayBeSeen = isOpen;

@@ -108,6 +108,8 @@ roles:
     resources: ["branch:app"]
     # maxRunning: 4              # tasks of this role at once; the ceiling when left out
     verify: []                   # run on the merged tree before it is pushed, such as ["npm ci", "npm test"]
+    # verifyIn:                  # they run in a sandbox without a network, unless you say otherwise
+    #   network: { allow: [registry.npmjs.org] }
     # deploy:                    # run after the push, from a checkout of the landed commit
     #   command: ./deploy.sh
     #   timeout: 10m

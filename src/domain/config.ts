@@ -1,10 +1,11 @@
 // signalbox.yaml: what a fleet is. One zod schema; the editor's JSON Schema and every error message come from it.
 
 import { z } from 'zod';
-import { keyProblems, Network, Reachable } from './egress.js';
+import { keyProblems, type Network, Reachable } from './egress.js';
 import { Command, Duration, Name, Size } from './fields.js';
 import { Peering, PeerRules, peeringProblems } from './peering-grants.js';
 import { parseRate, Resource, ResourceName } from './resources.js';
+import { type Isolation, SANDBOX, VerifyPlace } from './sandbox.js';
 import { Secrets, SecretUses, secretProblems, VariableName } from './secrets.js';
 import { Setup } from './setup.js';
 import { Surfaces } from './surfaces.js';
@@ -131,19 +132,19 @@ const Role = z.strictObject({
     .default([])
     .describe('Run on the exact tree before it is pushed; each must exit with 0.'),
   verifyTimeout: Duration.prefault('30m'),
+  verifyIn: VerifyPlace.prefault({}).describe(
+    'Where verify commands run, and those that make generated files anew: they run code of agents.',
+  ),
   deploy: Deploy.optional().describe('Run after the push, from a checkout of the landed commit.'),
   surface: Surface.optional().describe('How to see that the deploy reached the public.'),
   passEnv: z
     .array(VariableName)
     .default([])
     .describe(
-      "Variables of the worker's host that verify and deploy commands see. What stands in them is kept out of logs and packets, as with secrets.",
+      "Variables of the worker's host that the deploy command sees. What stands in them is kept out of logs and packets, as with secrets.",
     ),
   secrets: SecretUses,
 });
-
-export const ISOLATION = ['sandbox', 'none'] as const;
-export type Isolation = (typeof ISOLATION)[number];
 
 const Agent = z.strictObject({
   command: Command.describe(
@@ -171,36 +172,7 @@ const Agent = z.strictObject({
   memory: Size.optional().describe(
     'What one agent of this kind takes of its host; a worker with --memory runs no more than fit.',
   ),
-  isolation: z
-    .enum(ISOLATION)
-    .default('sandbox')
-    .describe(
-      'sandbox: its own file system, processes, network and HOME, see docs/workstations.md; where that cannot be had, nothing runs. none: it runs as the worker, with all that the worker can reach, and every packet says so.',
-    ),
-  network: Network.default('none'),
-  processes: z
-    .int()
-    .min(16)
-    .max(1_000_000)
-    .default(2_048)
-    .describe('How many processes and threads one agent may have at once.'),
-  disk: Size.prefault('10GB').describe(
-    'What one agent may write to its clone, HOME and result; more ends the attempt.',
-  ),
-  temporary: Size.prefault('1GB').describe('What /tmp holds, which is in memory.'),
-  sees: z
-    .array(
-      z
-        .string()
-        .regex(
-          /^\/(?!(?:proc|sys|dev|w|signalbox)(?:\/|$))./,
-          'an absolute path, and none of /proc, /sys, /dev, /w, /signalbox',
-        ),
-    )
-    .default([])
-    .describe(
-      "Further files and folders of the worker's host that the agent sees, read-only, at the same path.",
-    ),
+  ...SANDBOX,
   checkout: z
     .boolean()
     .default(true)
@@ -271,6 +243,16 @@ export const Config = z
   .superRefine((config, ctx) => {
     const complain = (path: (string | number)[], message: string) =>
       ctx.addIssue({ code: 'custom', path, message });
+    const networkProblems = (
+      place: string[],
+      { isolation, network }: { isolation: Isolation; network: Network },
+    ) => {
+      const at = [...place, 'network'];
+      if (isolation === 'none' && network !== 'none')
+        complain(at, 'is for sandboxes: without isolation there is the network of the host');
+      for (const { path, message, params } of keyProblems(at, network, Object.keys(config.secrets)))
+        ctx.addIssue({ code: 'custom', path, message, ...(params ? { params } : {}) });
+    };
     if (Object.keys(config.repositories).length === 0)
       complain(['repositories'], 'at least one repository is needed');
     if (Object.keys(config.agents).length === 0) complain(['agents'], 'at least one kind of agent is needed');
@@ -284,14 +266,11 @@ export const Config = z
     for (const [name, { network, isolation, checkout, setup }] of Object.entries(config.agents)) {
       if (setup.length > 0 && !checkout)
         complain(['agents', name, 'setup'], 'works on the files of the clone: `checkout: false` leaves none');
-      const place = ['agents', name, 'network'];
-      if (isolation === 'none' && network !== 'none')
-        complain(place, 'is for sandboxes: without isolation an agent has the network of its host');
-      for (const { path, message, params } of keyProblems(place, network, Object.keys(config.secrets)))
-        ctx.addIssue({ code: 'custom', path, message, ...(params ? { params } : {}) });
+      networkProblems(['agents', name], { isolation, network });
     }
     const writerOf = new Map<string, string>();
-    for (const [role, { resources, surface, deploy }] of Object.entries(config.roles)) {
+    for (const [role, { resources, surface, deploy, verifyIn }] of Object.entries(config.roles)) {
+      networkProblems(['roles', role, 'verifyIn'], verifyIn);
       const repository = roleRepository({ resources });
       const at = resources.indexOf(`branch:${repository}`);
       const target = config.repositories[repository];
@@ -321,6 +300,9 @@ export const Config = z
       for (const [name, one] of Object.entries(config[group]))
         for (const problem of secretProblems([group, name], one, known))
           ctx.addIssue({ code: 'custom', ...problem });
+    for (const [name, { verifyIn }] of Object.entries(config.roles))
+      for (const problem of secretProblems(['roles', name, 'verifyIn'], verifyIn, known))
+        ctx.addIssue({ code: 'custom', ...problem });
   });
 export type Config = z.infer<typeof Config>;
 

@@ -8,7 +8,6 @@ import {
   fstatSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,43 +17,23 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Mirror } from '../activities/mirror.js';
 import { identityOf } from '../activities/processes.js';
 import { probeSandbox } from '../activities/sandbox/host.js';
 import { dropKept, findKept, leaveWorkstation, takeKept } from '../activities/workstation/kept.js';
 import { workstationDir, writeRecord } from '../activities/workstation/record.js';
 import { clearGoing, discard, goingDir } from '../activities/workstation/removal.js';
-import { Sandboxes, type StationRules } from '../activities/workstation/sandboxed.js';
+import { Sandboxes } from '../activities/workstation/sandboxed.js';
 import type { StationOptions, Workstation } from '../activities/workstation/station.js';
 import type { Fence } from '../src/domain/fence.js';
-import { sandboxTest } from './support/sandbox.js';
+import { ROOMY_RULES, sandboxTest, undoing } from './support/sandbox.js';
 
-const RULES: StationRules = {
-  network: 'none',
-  processes: 256,
-  disk: 1 << 30,
-  temporary: 1 << 26,
-  sees: [],
-  reachable: [],
-  readOnly: false,
-};
 const ROOMY = 1 << 30;
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-function newHome(): string {
-  const home = mkdtempSync(join(tmpdir(), 'signalbox-kept-'));
-  chmodSync(home, 0o711);
-  cleanups.push(() => rmSync(home, { recursive: true, force: true }));
-  return home;
-}
+const { undo: cleanups, newHome } = undoing('signalbox-kept-');
 
 const fenceOf = (number: number): Fence => ({ epoch: 1, number });
 
@@ -105,7 +84,7 @@ class Bench {
     const kept = await takeKept(this.home, dir, { task, fence, repository: 'app', most: ROOMY });
     const options = { task, mirror: this.mirror, base, start: base, checkout: true, prompt: 'x' };
     const all = { ...options, agent: 'coder', ...(kept ? { kept } : {}), ...rest };
-    const station = await this.sandboxes.make(dir, RULES, all);
+    const station = await this.sandboxes.make(dir, ROOMY_RULES, all);
     const uid = station.uid === undefined ? {} : { uid: station.uid };
     const record = { task, repository: 'app', fence, base, checkout: true, keep: true as const, ...uid };
     await writeRecord(dir, { ...record, worker: identityOf(process.pid) });

@@ -7,7 +7,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -15,26 +14,15 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Mirror } from '../activities/mirror.js';
 import { probeSandbox } from '../activities/sandbox/host.js';
 import { nextUid } from '../activities/sandbox/uids.js';
 import { clearReady, type PoolOptions } from '../activities/workstation/pool.js';
-import { Sandboxes, type StationRules } from '../activities/workstation/sandboxed.js';
+import { Sandboxes } from '../activities/workstation/sandboxed.js';
 import type { StationOptions, Workstation } from '../activities/workstation/station.js';
-import { sandboxTest } from './support/sandbox.js';
-
-const RULES: StationRules = {
-  network: 'none',
-  processes: 256,
-  disk: 1 << 30,
-  temporary: 1 << 26,
-  sees: [],
-  reachable: [],
-  readOnly: false,
-};
+import { ROOMY_RULES, sandboxTest, undoing } from './support/sandbox.js';
 
 const EAGER: Partial<PoolOptions> = { afterMs: 0, worthMs: 0 };
 
@@ -45,17 +33,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-function newHome(): string {
-  const home = mkdtempSync(join(tmpdir(), 'signalbox-pool-'));
-  chmodSync(home, 0o711);
-  cleanups.push(() => rmSync(home, { recursive: true, force: true }));
-  return home;
-}
+const { undo: cleanups, newHome } = undoing('signalbox-pool-');
 
 /** A shared repository, its mirror, and sandboxes with a pool. */
 class Bench {
@@ -91,7 +69,7 @@ class Bench {
   station(base: string, more: Partial<StationOptions> = {}): Promise<Workstation> {
     const dir = join(this.home, 'workstations', 'p', 't', String(++this.stations));
     const options = { task: 'p/t', mirror: this.mirror, base, start: base, checkout: true, prompt: 'x' };
-    return this.sandboxes.make(dir, RULES, { ...options, agent: 'coder', ...more });
+    return this.sandboxes.make(dir, ROOMY_RULES, { ...options, agent: 'coder', ...more });
   }
 
   ready(): string[] {

@@ -210,6 +210,17 @@ describe('a claim that is given back while its task runs', () => {
     expect(box.orders().landings[0]?.writes).toEqual(['a']);
   });
 
+  test('stays when its task was granted it once more meanwhile, and has not heard of that', () => {
+    const box = running(['s/a']);
+    asks(box, 's/a', ['a']);
+    expect(answer(box, 's/a')).toMatchObject({ answer: 'granted' });
+    // Given back before the answer came, which brings it again.
+    box.task('s/a', { facts: { writes: [] } });
+    box.writes('s/b', ['a']);
+    claims(box, 's/a', ['a']);
+    expect([box.record('s/a').facts.writes, box.phase('s/b')]).toEqual([['a'], 'held']);
+  });
+
   test('cannot be taken back by saying so: paths are added by an extension only', () => {
     const box = new Box();
     box.writes('s/a', ['a']);

@@ -43,7 +43,14 @@ export class BusyWatch {
         const holder = state.tasks.get(evidence.holder ?? '');
         const was = before.get(evidence.holder ?? '');
         if (!holder || holder === task) return `${id} ended for ${evidence.holder}, whom nobody knows`;
-        if (!holder.holds && !asks(holder) && !was?.holds && !was?.asks && !handed(state, holder))
+        if (
+          !holder.holds &&
+          !asks(holder) &&
+          !was?.holds &&
+          !was?.asks &&
+          !handed(state, holder) &&
+          !taken.some(({ code: other, evidence: e }) => other === 'HANDED_OFF' && e.holder === holder.id)
+        )
           return `${id} ended for ${holder.id}, which neither held nor asked`;
         if (!this.inTheWay(task, holder)) return `${id} ended for ${holder.id}, which is not in its way`;
       } else if (first && news && verdict === 'hold' && FOR_CLAIMS.test(code)) {

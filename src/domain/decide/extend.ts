@@ -82,7 +82,6 @@ function judgeExtension(state: State, task: TaskRecord, extension: Extension, no
   if (!overlap) {
     leaveQueue(state, task, extension);
     extension.answer = 'granted';
-    extension.paths = wanted;
     setWrites(state, task, [...task.facts.writes, ...wanted]);
     return answer(state, task, 'EXTENDED', { paths: wanted, ...besideEvidence(state, task, false) }, now);
   }

@@ -1,91 +1,43 @@
 // One attempt of an agent, from the empty folder to commits that are kept: the one long activity. It tells what came
 // out by what it sees (exit code, commits), and ends only when no process of the agent is left.
 
-import { mkdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import { tailOf } from '../src/client/segments.js';
 import { REPORT } from '../src/domain/artifact.js';
-import { type AgentKind, agentKind, roleRepository } from '../src/domain/config.js';
+import { agentKind, roleRepository } from '../src/domain/config.js';
 import { formatDuration } from '../src/domain/durations.js';
-import { type Fence, fenceText } from '../src/domain/fence.js';
+import type { Fence } from '../src/domain/fence.js';
 import { hostQueue } from '../src/domain/ids.js';
 import { logName } from '../src/domain/log-reading.js';
 import type { AttemptResult, FailureCode, TakenOver } from '../src/domain/messages.js';
 import type { AttemptRecord } from '../src/domain/packet.js';
-import type { Peer } from '../src/domain/peering-grants.js';
-import { type Use, useText } from '../src/domain/resources.js';
+import { graceOf, runInStation } from './agent-process.js';
 import { keepArtifact } from './artifact.js';
+import type { AgentInput, AgentRun } from './attempt.js';
+import { type Brought, broughtForward, collect } from './attempt-commits.js';
 import { type Host, mirrorOf } from './host.js';
-import { integrate } from './integrate.js';
 import type { Leases } from './leases.js';
 import { LogBudget } from './log-budget.js';
 import type { Mirror } from './mirror.js';
 import type { Outbox } from './outbox.js';
-import { outputFile } from './output.js';
 import { OutputWatch } from './output-watch.js';
 import type { PeerSource } from './peer-source.js';
 import { askWorkflow, Peers } from './peers.js';
-import { allowedEnv, type ProcessEnd, type ProcessIdentity, StillAlive } from './processes.js';
+import { type ProcessEnd, StillAlive } from './processes.js';
 import { Pulse } from './pulse.js';
-import { serveRequests } from './requests.js';
 import { type Granted, grantSecrets } from './secrets.js';
-import { changesBetween, pathText } from './trees.js';
 import { DiskWatch } from './workstation/disk-watch.js';
 import { bytesOf } from './workstation/guarded.js';
 import { leaveWorkstation, markOver } from './workstation/kept.js';
-import { commitLeftovers, headOf } from './workstation/leftovers.js';
-import { keepCommits, keepsClone, makeWorkstation } from './workstation/make.js';
+import { keepsClone, makeWorkstation } from './workstation/make.js';
 import { removeWorkstation, workstationDir, writeRecord } from './workstation/record.js';
 import { type SetupEnd, setUp } from './workstation/setup.js';
 import { SetupStore } from './workstation/setup-store.js';
-import { BadCommits, type StationEnd, type Workstation } from './workstation/station.js';
-
-export interface AgentInput {
-  /** Full name: plan/task. */
-  task: string;
-  title?: string;
-  prompt: string;
-  agent?: string;
-  role?: string;
-  repository?: string;
-  writes: string[];
-  uses?: Use[];
-  /** Whose trees it asks to see, by full names. */
-  peers?: Peer[];
-  env: Record<string, string>;
-  /** Milliseconds. */
-  timeout?: number;
-  attempt: number;
-  fence: Fence;
-  /** Milliseconds. */
-  lease: number;
-  /** Milliseconds of the lease in which another host could have taken it. */
-  waited?: number;
-  from?: StartFrom;
-  /** What all its attempts go on with, where none of its own has more. */
-  takenOver?: TakenOver;
-}
-
-/** Work of an earlier attempt that this one goes on with. */
-export interface StartFrom {
-  base: string;
-  commit: string;
-}
-
-export interface AgentRun {
-  result: AttemptResult;
-  record: AttemptRecord;
-}
-
-/** An agent that is told to end has this long to do so, and never more than this part of its lease. */
-const MOST_GRACE_MS = 5_000;
-const ENDING = 0.1;
-const graceOf = ({ lease }: Pick<AgentInput, 'lease'>): number => Math.min(MOST_GRACE_MS, lease * ENDING);
+import { BadCommits, type Workstation } from './workstation/station.js';
 
 const REPORT_BYTES = 16_000;
 const TAIL_BYTES = 2_000;
-const MOST_CHANGES = 200;
 const NO_ROOM = 'it came to a host that had just become full';
 
 export const logFile = (home: string, task: string, attempt: number, fence: Fence): string =>
@@ -263,6 +215,7 @@ async function attempt(
   const started = { base, ...(earlier ? { earlier: earlier.commit } : {}) };
   const end = await runInStation(
     host,
+    log,
     { ...input, ...started },
     agent,
     station,
@@ -305,30 +258,6 @@ async function attempt(
   return { kind: 'commits', dead: true, ...kept };
 }
 
-interface Brought {
-  /** None when they do not apply to the branch any more. */
-  start?: string;
-  commit: string;
-}
-
-/**
- * Commits that an attempt of the task has left, on the newest branch. When a task's own do not apply any more its next attempt
- * starts without them, and its agent is told where they are. Undefined when they are not to be found.
- */
-async function broughtForward(
-  mirror: Mirror,
-  task: string,
-  { base, commit }: StartFrom,
-  tip: string,
-): Promise<Brought | undefined> {
-  const refs = `refs/signalbox/attempts/${task}/*`;
-  if ((await mirror.find(commit)) === undefined) await mirror.fetch([`+${refs}:${refs}`]);
-  if ((await mirror.find(commit)) === undefined) return undefined;
-  // What it may change is looked at when it lands.
-  const result = await integrate(mirror, { base, commit }, tip, () => ({ kind: 'lands' }), true);
-  return result.kind === 'integrated' ? { start: result.commit, commit: result.commit } : { commit };
-}
-
 function setupFailure(
   setup: Exclude<SetupEnd, { kind: 'ready' }>,
   disk: DiskWatch,
@@ -368,98 +297,3 @@ function describe(end: ProcessEnd, tail: string): string {
   const said = tail.trim().split('\n').slice(-3).join('\n').slice(-400);
   return said ? `${how}: ${said}` : how;
 }
-
-async function runInStation(
-  host: Host,
-  input: AgentInput & { base: string; earlier?: string },
-  agent: AgentKind,
-  station: Workstation,
-  { granted, watch, pulse, peers }: { granted: Granted; watch: OutputWatch; pulse: Pulse; peers: Peers },
-  signal: AbortSignal,
-  onStart: (processes: ProcessIdentity[]) => Promise<void>,
-): Promise<StationEnd> {
-  if (signal.aborted) return { signal: 'SIGTERM' };
-  const log = logFile(host.home, input.task, input.attempt, input.fence);
-  await mkdir(dirname(log), { recursive: true });
-  const output = outputFile(log, granted.redactor, { watch });
-  pulse.shows(output);
-  const { paths } = station;
-  const more = {
-    ...input.env,
-    ...granted.env,
-    ...(await station.keepSecrets(granted.files)),
-    HOME: paths.home,
-    TMPDIR: paths.tmp,
-    GIT_TERMINAL_PROMPT: '0',
-    SIGNALBOX_TASK: input.task,
-    SIGNALBOX_ATTEMPT: String(input.attempt),
-    SIGNALBOX_FENCE: fenceText(input.fence),
-    SIGNALBOX_ROLE: input.role ?? '',
-    SIGNALBOX_WRITES: input.writes.join('\n').slice(0, 32_000),
-    SIGNALBOX_USES: (input.uses ?? []).map(useText).join('\n'),
-    SIGNALBOX_BASE: input.base,
-    SIGNALBOX_EARLIER: input.earlier ?? '',
-    SIGNALBOX_REUSED: station.reused ? '1' : '',
-    ...(input.takenOver ? { SIGNALBOX_HANDOFF_FILE: paths.handOff } : {}),
-    SIGNALBOX_REQUESTS: paths.requests,
-    SIGNALBOX_ANSWERS: paths.answers,
-    SIGNALBOX_RESULT: paths.result,
-    SIGNALBOX_SHARED: paths.shared,
-    PATH: paths.path,
-    SIGNALBOX_PROMPT_FILE: paths.prompt,
-    SIGNALBOX_REPORT_FILE: paths.report,
-    // The kernel takes at most 128 KiB per variable; the file always has all of it.
-    ...(Buffer.byteLength(input.prompt) < 100_000 ? { SIGNALBOX_PROMPT: input.prompt } : {}),
-  };
-  const recorded: Promise<void>[] = [];
-  // What is granted by now is there when it starts.
-  await peers.begin(signal);
-  const { task, fence } = input;
-  const refresh = (names: readonly string[]) => peers.refresh(names);
-  const desk = serveRequests(host, station.desk, { task, fence, refresh });
-  try {
-    return await station.run({
-      command: agent.command,
-      env: allowedEnv(agent.passEnv, more),
-      output: output.stream,
-      errors: output.errors,
-      keys: granted.keys,
-      log: host.log,
-      signal,
-      graceMs: graceOf(input),
-      onStart: (processes) => recorded.push(onStart(processes)),
-    });
-  } finally {
-    await desk.close();
-    await Promise.all(recorded);
-    await output.close();
-  }
-}
-
-/** Takes the agent's commits out of its clone; undefined when there are none. */
-async function collect(
-  mirror: Mirror,
-  station: Workstation,
-  input: AgentInput,
-  agent: AgentKind,
-  record: AttemptRecord,
-  base: string,
-): Promise<{ commit: string; ref: string } | undefined> {
-  // Mounted read-only: nothing can have changed.
-  if (!input.role && station.isolation.kind === 'sandbox') return undefined;
-  if (agent.checkout && (await commitLeftovers(station, station.untouched, input.task)))
-    record.committedForAgent = true;
-  const commit = await headOf(station);
-  if (commit === base) return undefined;
-  const ref = await keepCommits(mirror, station, commit, input.task, input.fence);
-  const changes = await changesBetween(mirror, base, commit);
-  record.changes = changes
-    .slice(0, MOST_CHANGES)
-    .map(({ path, oldMode, newMode }) => `${letter(oldMode, newMode)} ${pathText(path)}`);
-  if (changes.length > MOST_CHANGES) record.changesMore = changes.length - MOST_CHANGES;
-  if (!input.role) record.discarded = changes.length;
-  return { commit, ref };
-}
-
-const letter = (before: string, after: string): string =>
-  before === '000000' ? 'A' : after === '000000' ? 'D' : 'M';

@@ -9,7 +9,7 @@ import type { Standing, TaskReport } from '../src/domain/messages.js';
 import { type AttemptRecord, draftOf, type Packet, packetWith } from '../src/domain/packet.js';
 import { factsOf, planOf, TaskInput } from '../src/domain/plan.js';
 import { problemsOf, problemText } from '../src/domain/problems.js';
-import type { AgentInput, AgentRun } from './agent.js';
+import type { AgentInput, AgentRun } from './attempt.js';
 import type { Answered } from './delivery.js';
 import type { Host } from './host.js';
 import type { Outbox } from './outbox.js';

@@ -8,24 +8,19 @@ import {
   CancelledFailure,
   condition,
   continueAsNew,
-  defineQuery,
-  defineSignal,
-  isCancellation,
   proxyActivities,
   proxyLocalActivities,
   setCurrentDetails,
   setHandler,
-  TimeoutFailure,
   upsertMemo,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { StartFrom } from '../activities/agent.js';
+import type { StartFrom } from '../activities/attempt.js';
 import type { ControlActivities, TaskActivities } from '../activities/index.js';
 import type { Accepted, AttemptEnd } from '../activities/reports.js';
 import { compareFences, type Fence, fenceText, lifeOf } from '../src/domain/fence.js';
-import { CLAIMS_MEMO, controlQueue, QUERY, SEARCH, SIGNAL, TASK_NAME, taskName } from '../src/domain/ids.js';
-import type { Beat } from '../src/domain/log-reading.js';
+import { CLAIMS_MEMO, controlQueue, SEARCH, TASK_NAME, taskName } from '../src/domain/ids.js';
 import type {
   AttemptResult,
   CancelRequest,
@@ -36,33 +31,31 @@ import type {
   TaskFacts,
   TaskReport,
 } from '../src/domain/messages.js';
-import {
-  type CarriedClaims,
-  type ClaimAnswer,
-  type ClaimRequest,
-  OwnClaims,
-} from '../src/domain/own-claims.js';
-import {
-  type CarriedPeers,
-  type Confirmed,
-  OwnPeers,
-  type PeerAnswer,
-  type PeerAsk,
-  type PeerRequest,
-  type PeerSeen,
-} from '../src/domain/own-peers.js';
-import {
-  type AttemptRecord,
-  draftOf,
-  type EndedAttempt,
-  endedAttempt,
-  packetWith,
-} from '../src/domain/packet.js';
+import { type CarriedClaims, OwnClaims } from '../src/domain/own-claims.js';
+import { type CarriedPeers, type Confirmed, OwnPeers, type PeerAsk } from '../src/domain/own-peers.js';
+import { type AttemptRecord, draftOf, endedAttempt, packetWith } from '../src/domain/packet.js';
 import { factsOf, planOf, type TaskInput } from '../src/domain/plan.js';
 import { explain } from '../src/domain/reasons.js';
 import { stateOf, taskPage } from '../src/domain/task-page.js';
+import { isOver, placeOf, resultOf, workOf } from './attempt-end.js';
 import { runAttempt } from './attempt-place.js';
 import { LOCAL } from './local.js';
+import {
+  announceSignal,
+  attemptsQuery,
+  blockSignal,
+  cancelSignal,
+  claimAnswerQuery,
+  extendSignal,
+  giveBackSignal,
+  goWithoutSignal,
+  grantPeerSignal,
+  peerAnswerQuery,
+  peersQuery,
+  revokePeerSignal,
+  standingSignal,
+  stateQuery,
+} from './task-signals.js';
 
 /** What one run of the workflow hands to the next. */
 export interface CarriedTask {
@@ -86,21 +79,6 @@ export interface CarriedTask {
   from?: StartFrom;
   takenOver?: TakenOver;
 }
-
-export const standingSignal = defineSignal<[Standing]>(SIGNAL.standing);
-export const announceSignal = defineSignal<[number?]>(SIGNAL.announce);
-export const cancelSignal = defineSignal<[{ reason?: string; by?: string }]>(SIGNAL.cancel);
-export const blockSignal = defineSignal<[{ on: string; until?: string; by?: string }]>(SIGNAL.block);
-export const extendSignal = defineSignal<[ClaimRequest]>(SIGNAL.extend);
-export const goWithoutSignal = defineSignal<[string]>(SIGNAL.goWithout);
-export const giveBackSignal = defineSignal<[ClaimRequest]>(SIGNAL.giveBack);
-export const grantPeerSignal = defineSignal<[PeerRequest]>(SIGNAL.grantPeer);
-export const revokePeerSignal = defineSignal<[PeerRequest]>(SIGNAL.revokePeer);
-export const claimAnswerQuery = defineQuery<ClaimAnswer | undefined, [string]>(QUERY.claimAnswer);
-export const attemptsQuery = defineQuery<EndedAttempt[]>(QUERY.attempts);
-export const peerAnswerQuery = defineQuery<PeerAnswer | undefined, [string]>(QUERY.peerAnswer);
-export const peersQuery = defineQuery<PeerSeen[]>(QUERY.peers);
-export const stateQuery = defineQuery<{ phase: string; attempt: number; why?: string }>(QUERY.state);
 
 const HISTORY_LIMIT = 2_000;
 /** Upstreams that may be added to one task while it is live. */
@@ -542,50 +520,10 @@ class TaskRun {
   }
 }
 
-/** Whether the grant is withdrawn. A coordinator that is new and has not heard of it yet may say "held": it is not. */
-const isOver = ({ phase, fence: current }: Standing, fence: Fence): boolean =>
-  phase === 'stopping' ||
-  phase === 'ended' ||
-  (phase === 'running' && current !== undefined && compareFences(current, fence) > 0);
-
 /** Who submits may have said already what the list of workflows shows of a task that has just come. */
 function shownAtStart(): string {
   const { searchAttributes } = workflowInfo();
   const [state] = searchAttributes[SEARCH.state] ?? [];
   const [reason] = searchAttributes[SEARCH.reason] ?? [];
   return searchAttributes[SEARCH.fleet] && searchAttributes[SEARCH.plan] ? `${state} ${reason} ` : '';
-}
-
-/** What an attempt that was ended on demand leaves to the next one. */
-function workOf(result: AttemptResult): StartFrom | undefined {
-  const work = result.kind === 'commits' ? result : result.kind === 'failed' ? result.kept : undefined;
-  return work && { base: work.base, commit: work.commit };
-}
-
-/** The host of an attempt whose worker was lost: from its last sign of life, or from the worker that came after it. */
-function placeOf(error: unknown): Pick<AttemptRecord, 'host'> {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  const said =
-    cause instanceof TimeoutFailure
-      ? (cause.lastHeartbeatDetails as Partial<Beat> | undefined)?.host
-      : cause instanceof ApplicationFailure && cause.type === 'WorkerDied'
-        ? cause.details?.[0]
-        : undefined;
-  return typeof said === 'string' ? { host: said } : {};
-}
-
-/** What an activity's failure says about the attempt; whether its agent is known to be dead above all. */
-function resultOf(error: unknown): AttemptResult {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  if (cause instanceof TimeoutFailure)
-    return { kind: 'failed', dead: false, code: 'WORKER_LOST', text: 'no sign of life from its worker' };
-  if (isCancellation(error)) return { kind: 'failed', dead: true, code: 'CANCELLED_BY_REQUEST', text: '' };
-  if (cause instanceof ApplicationFailure && cause.type === 'WorkerDied')
-    return { kind: 'failed', dead: true, code: 'WORKER_LOST', text: cause.message };
-  return {
-    kind: 'failed',
-    dead: false,
-    code: 'WORKSTATION_FAILED',
-    text: cause instanceof Error ? cause.message : String(cause),
-  };
 }

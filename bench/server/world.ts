@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import type { AgentInput, AgentRun } from '../../activities/agent.js';
+import type { AgentInput, AgentRun } from '../../activities/attempt.js';
 import { deliveryActivities } from '../../activities/delivery.js';
 import type { Activities } from '../../activities/index.js';
 import { Outbox } from '../../activities/outbox.js';

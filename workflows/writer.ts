@@ -261,6 +261,7 @@ class WriterRun {
           : `land ${names.length} tasks: ${names.join(', ').slice(0, 150)}`,
     });
     const scope = new CancellationScope();
+    let stopped = false;
     let over: { results: Landed[] } | { error: unknown } | undefined;
     void scope
       .run(() => land({ role: this.role, orders: batch }))
@@ -278,6 +279,7 @@ class WriterRun {
       await condition(() => over !== undefined || this.woken || this.owed || wanted());
       if (!over) await this.answer();
       if (!over && wanted()) {
+        stopped = true;
         scope.cancel();
         await condition(() => over !== undefined);
       }
@@ -285,7 +287,8 @@ class WriterRun {
     this.doing = [];
     const ended = over as { results: Landed[] } | { error: unknown };
     if ('results' in ended) return ended.results;
-    if (isCancellation(ended.error)) return [];
+    // However it ended, on a worker that died perhaps: the ledger tells how far it came.
+    if (stopped || isCancellation(ended.error)) return [];
     throw ended.error;
   }
 

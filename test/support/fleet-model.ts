@@ -1037,8 +1037,10 @@ export class Fleet {
       return;
     }
     if (how === 4) {
+      // The worker has seen its agent end, and says so before anything else.
+      if (agent) agent.alive = false;
       task.unheard = true;
-      this.report({ ...task, at: 'stopped', result: good });
+      this.report({ ...task, at: 'stopped', result: { ...good, dead: true } });
       task.number += 1;
       return;
     }

@@ -32,7 +32,12 @@ export interface DeployContext {
 export interface Checkout {
   /** Where its files are on the host. Not to be read while a command runs. */
   tree: string;
-  logFile: string;
+  /** For the output of the nth command. */
+  logFile: (n: number) => string;
+  /** Commands that have run in it. */
+  ran: number;
+  /** Said of one that failed, should it fail for that. */
+  hint?: (said: string) => string | undefined;
   /** What commands are told of the place. */
   env: Record<string, string>;
   /** Puts secrets where the next command finds them. Gives the variables with their paths. */
@@ -103,7 +108,8 @@ export async function plainCheckout(context: DeployContext, use: Use): Promise<C
   await mkdir(home);
   return {
     tree,
-    logFile: join(folder, 'output.log'),
+    logFile: (n) => join(folder, `output.${n}.log`),
+    ran: 0,
     env: { HOME: home },
     // Written anew for each command: beside the tree, for that is what a command may keep for the next one.
     keepSecrets: async (files) => {
@@ -115,6 +121,9 @@ export async function plainCheckout(context: DeployContext, use: Use): Promise<C
   };
 }
 
+/** Of the output of a command that failed. */
+const TAIL_BYTES = 2_000;
+
 const LOCAL = { env: { GIT_ALLOW_PROTOCOL: 'file' } };
 
 export interface Job {
@@ -124,6 +133,12 @@ export interface Job {
   timeout: number;
   allowed: Allowed;
 }
+
+/** Both outputs by one way, for by two nobody knows which came first. */
+const inOrder = (command: string | string[]): string[] => {
+  const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
+  return ['/bin/sh', '-c', 'exec "$@" 2>&1', 'sh', ...argv];
+};
 
 /** Runs a command in a checkout. Undefined when it exits with 0, else what failed. */
 export async function runIn(
@@ -137,7 +152,8 @@ export async function runIn(
     throw error;
   });
   if (granted instanceof NoSecret) return `${use} \`${shown}\`: ${granted.message}`;
-  const output = outputFile(checkout.logFile, granted.redactor);
+  const logFile = checkout.logFile(++checkout.ran);
+  const output = outputFile(logFile, granted.redactor);
   const limit = AbortSignal.timeout(timeout);
   const more = {
     ...granted.env,
@@ -148,7 +164,7 @@ export async function runIn(
     SIGNALBOX_ROLE: role,
   };
   const end = await checkout.run({
-    command,
+    command: inOrder(command),
     env: allowedEnv([...allowed.passEnv], more),
     output: output.stream,
     errors: output.errors,
@@ -166,8 +182,11 @@ export async function runIn(
         ? `ended by ${end.signal}`
         : `exit code ${end.exitCode}`);
   const refused = (end.refused ?? []).map(({ host: name, port, why }) => `refused ${name}:${port}: ${why}\n`);
-  const said = await tailOf(checkout.logFile, 1_500);
-  return granted.redactor.text(`${use} \`${shown}\`: ${how}\n${refused.join('')}${said}`.trim());
+  const said = await tailOf(logFile, TAIL_BYTES);
+  const hint = checkout.hint?.(said);
+  return granted.redactor.text(
+    `${use} \`${shown}\`: ${how}${hint === undefined ? '' : ` (${hint})`}\n${refused.join('')}${said}`.trim(),
+  );
 }
 
 /** Undefined when the page shows what it must within its time, else what it showed last. */

@@ -315,13 +315,16 @@ function landed(
   order: LandingOrder,
   entry: { to: string; number: number; behind?: number | undefined },
 ): Landed {
-  const deploy = host.config.roles[role]?.deploy !== undefined;
+  const rule = host.config.roles[role];
+  const deploy = rule?.deploy !== undefined;
+  const commands = rule?.verify.length ?? 0;
   return {
     id: order.id,
     kind: 'landed',
     commit: entry.to,
     entry: entry.number,
     behind: entry.behind ?? 0,
+    ...(rule && commands > 0 ? { verified: { commands, isolation: rule.verifyIn.isolation } } : {}),
     deploy,
   };
 }

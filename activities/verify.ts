@@ -17,6 +17,9 @@ import { DiskWatch } from './workstation/disk-watch.js';
 import type { Sandboxes } from './workstation/sandboxed.js';
 
 const GRACE_MS = 5_000;
+/** What programs say that want one. */
+const NO_NETWORK =
+  /EAI_AGAIN|ENETUNREACH|ENOTFOUND|could not resolve|name resolution|network is unreachable/i;
 
 /** Runs the role's verify commands on the commit's tree. Undefined when all exit with 0, else what failed. */
 export async function verifyTree(context: DeployContext): Promise<string | undefined> {
@@ -36,16 +39,17 @@ export async function provingCheckout(context: DeployContext, use: Use): Promise
   const { host, role } = context;
   if (host.config.roles[role]?.verifyIn.isolation === 'none') return await plainCheckout(context, use);
   const { sandboxes } = host;
-  return 'missing' in sandboxes
-    ? `${use}: there is no sandbox for it: ${sandboxes.missing}`
-    : await sandboxedCheckout(sandboxes, context, use);
+  if ('missing' in sandboxes) return `${use}: there is no sandbox for it: ${sandboxes.missing}`;
+  try {
+    return await sandboxedCheckout(sandboxes, context, use);
+  } catch (error) {
+    if (context.signal.aborted) throw error;
+    // Said, and not tried for ever: whoever waits for the landing can do something about it.
+    return `${use}: its sandbox could not be made: ${error instanceof Error ? error.message : String(error)}`;
+  }
 }
 
-async function sandboxedCheckout(
-  sandboxes: Sandboxes,
-  context: DeployContext,
-  use: Use,
-): Promise<Checkout | string> {
+async function sandboxedCheckout(sandboxes: Sandboxes, context: DeployContext, use: Use): Promise<Checkout> {
   const { host, mirror, role, commit, task } = context;
   const { workstations, roles } = host.config;
   const place = roles[role]?.verifyIn;
@@ -62,7 +66,12 @@ async function sandboxedCheckout(
   const { paths } = station;
   return {
     tree: join(dir, 'clone'),
-    logFile: join(dir, 'output.log'),
+    logFile: (n) => join(dir, `output.${n}.log`),
+    ran: 0,
+    hint: (said) =>
+      place.network === 'none' && NO_NETWORK.test(said)
+        ? `it has no network: see \`verifyIn.network\` of role ${role}`
+        : undefined,
     env: { HOME: paths.home, TMPDIR: paths.tmp, PATH: paths.path },
     keepSecrets: async (files) => {
       await rm(join(dir, 'secrets'), { recursive: true, force: true });

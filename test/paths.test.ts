@@ -9,9 +9,25 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { matchesName, nameTokens, parseComponent, type Token, tokensMeet } from '../src/domain/component.js';
 import { fold } from '../src/domain/folding.js';
-import { BadPattern, covers, overlaps, type Pattern, parsePattern } from '../src/domain/paths.js';
+import {
+  BadPattern,
+  covers,
+  overlaps,
+  type Pattern,
+  parsePattern,
+  starProblem,
+} from '../src/domain/paths.js';
 
 const text = (claim: string): string => parsePattern(claim).text;
+
+test('a star outside of a pattern is told from one in it', () => {
+  expect(starProblem('docs/*.md')).toBe(
+    '"*" stands for itself here: for a pattern write :(glob)docs/*.md, and [*] in one for a star',
+  );
+  expect(starProblem('app:src/*')).toContain('write app::(glob)src/*,');
+  for (const fine of ['docs/a.md', ':(glob)docs/*.md', 'app::(glob)*', '[id].tsx'])
+    expect(starProblem(fine)).toBeUndefined();
+});
 
 describe('a claim is normalised', () => {
   test.each([

@@ -111,6 +111,16 @@ describe('signalbox.yaml', () => {
     expect(complaints(Config, { ...CONFIG, zzzzzz: 1 })[0]).toContain('known here: fleet, repositories');
   });
 
+  test('a place to verify in without isolation has no network of its own, and only secrets that there are', () => {
+    const role = (verifyIn: object) => ({ ...CONFIG, roles: { dev: { ...CONFIG.roles.dev, verifyIn } } });
+    expect(complaints(Config, role({ isolation: 'none', network: { allow: ['a.example.com'] } }))).toEqual([
+      'roles.dev.verifyIn.network: is for sandboxes: without isolation there is the network of the host',
+    ]);
+    expect(complaints(Config, role({ secrets: ['key'] }))[0]).toMatch(
+      /^roles\.dev\.verifyIn\.secrets\[0\]: /,
+    );
+  });
+
   test('a branch has one role', () => {
     const roles = { dev: { resources: ['branch:app'] }, ops: { resources: ['branch:app'] } };
     expect(complaints(Config, { ...CONFIG, roles })).toEqual([

@@ -3,7 +3,7 @@
 // it and handing out its commits all happen in sandboxes that see only that clone and the branch's history.
 
 import { createHash } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GIT_ENVIRONMENT, GitError } from '../../src/client/git.js';
@@ -107,6 +107,8 @@ export class Sandboxes {
 
   async make(dir: string, rules: StationRules, options: StationOptions): Promise<Workstation> {
     const { mirror, base, start, checkout, prompt, handOff } = options;
+    const absent = rules.sees.find((path) => !existsSync(path));
+    if (absent !== undefined) throw new Error(`this host has no ${absent}, which \`sees\` names`);
     const closed = rules.sees.find((path) => !isOpen(path));
     if (closed !== undefined)
       throw new Error(

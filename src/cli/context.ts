@@ -9,7 +9,7 @@ import { FleetClient } from '../client/fleet-client.js';
 import { NoAnswer, Refused } from '../client/refused.js';
 import { SINGLE, taskName } from '../domain/ids.js';
 import { clean, cleanJson } from '../domain/packet.js';
-import { BadPattern, parsePattern } from '../domain/paths.js';
+import { BadPattern, parsePattern, starProblem } from '../domain/paths.js';
 
 export const EXIT = {
   ok: 0,
@@ -96,7 +96,8 @@ export const me = (): string => {
 export function problemWithClaim(claim: string): string | undefined {
   try {
     parsePattern(claim);
-    return undefined;
+    const problem = starProblem(claim);
+    return problem && `claim ${JSON.stringify(claim)}: ${problem}`;
   } catch (error) {
     if (error instanceof BadPattern) return `claim ${JSON.stringify(claim)}: ${error.message}`;
     throw error;

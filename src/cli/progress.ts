@@ -3,7 +3,7 @@
 import { formatDuration } from '../domain/durations.js';
 import { clean } from '../domain/packet.js';
 import type { Overview, TaskLine } from '../domain/views.js';
-import { table } from './table.js';
+import { firstLine, table } from './table.js';
 
 const ORDER = ['running', 'stopping', 'landing', 'backoff', 'held', 'ended'];
 
@@ -29,7 +29,7 @@ function lineProgress(choose: (overview: Overview) => TaskLine[], out: NodeJS.Wr
   return {
     show(overview) {
       for (const line of choose(overview)) {
-        const text = `${stateOf(line)}${line.attempt > 1 ? ` (attempt ${line.attempt})` : ''}: ${line.why ?? ''}`;
+        const text = `${stateOf(line)}${line.attempt > 1 ? ` (attempt ${line.attempt})` : ''}: ${firstLine(line.why ?? '')}`;
         if (shown.get(line.id) === text) continue;
         shown.set(line.id, text);
         const since = line.phase === 'held' ? `, since ${formatDuration(line.forMs)}` : '';

@@ -5,6 +5,7 @@ import { readDocument } from '../client/documents.js';
 import type { TaskSource } from '../client/fleet-client.js';
 import type { Config } from '../domain/config.js';
 import { NAME, reservedPlan } from '../domain/ids.js';
+import { starProblem } from '../domain/paths.js';
 import { checkAgainst, Plan, SingleTask } from '../domain/plan.js';
 import { didYouMean, type Problem } from '../domain/problems.js';
 import { BadInput } from './context.js';
@@ -41,18 +42,28 @@ function misfits(config: Config, source: unknown): Problem[] {
   if (!Array.isArray(tasks)) return [];
   return tasks.flatMap((task: unknown, index) => {
     if (!isMap(task)) return [];
-    return checkAgainst(config, [task]).flatMap(({ path: [, ...field], message, candidates, found }) => {
-      const value = field.reduce<unknown>(
-        (inner, key) => (isMap(inner) || Array.isArray(inner) ? Reflect.get(inner, key) : undefined),
-        task,
-      );
-      if (value !== undefined && typeof value !== 'string') return [];
-      const near = candidates && found ? didYouMean(found, candidates) : undefined;
-      const hint = near
-        ? `did you mean "${near}"?`
-        : candidates && `there are: ${candidates.join(', ') || 'none'}`;
-      return [{ path: inPlan ? ['tasks', index, ...field] : field, message, ...(hint ? { hint } : {}) }];
-    });
+    const at = (field: (string | number)[]) => (inPlan ? ['tasks', index, ...field] : field);
+    const stars = (['writes', 'reads'] as const).flatMap((field) =>
+      (Array.isArray(task[field]) ? task[field] : []).flatMap((claim: unknown, i): Problem[] => {
+        const message = typeof claim === 'string' ? starProblem(claim) : undefined;
+        return message === undefined ? [] : [{ path: at([field, i]), message }];
+      }),
+    );
+    const others = checkAgainst(config, [task]).flatMap(
+      ({ path: [, ...field], message, candidates, found }) => {
+        const value = field.reduce<unknown>(
+          (inner, key) => (isMap(inner) || Array.isArray(inner) ? Reflect.get(inner, key) : undefined),
+          task,
+        );
+        if (value !== undefined && typeof value !== 'string') return [];
+        const near = candidates && found ? didYouMean(found, candidates) : undefined;
+        const hint = near
+          ? `did you mean "${near}"?`
+          : candidates && `there are: ${candidates.join(', ') || 'none'}`;
+        return [{ path: at(field), message, ...(hint ? { hint } : {}) }];
+      },
+    );
+    return [...stars, ...others];
   });
 }
 

@@ -37,7 +37,13 @@ export async function readDocument<T extends z.ZodType>(
     text = await readFile(file, 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new BadDocument(file, [code === 'ENOENT' ? 'there is no such file' : message]);
+    throw new BadDocument(file, [
+      code === 'ENOENT'
+        ? 'there is no such file'
+        : code === 'EISDIR'
+          ? 'is a folder: name a file in it'
+          : message,
+    ]);
   }
   return parseText(file, text, choose, misfits);
 }

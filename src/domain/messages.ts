@@ -8,6 +8,7 @@ import type { FleetWord, FreezeReport } from './freeze.js';
 import type { PartyFacts, Peer } from './peering-grants.js';
 import type { Evidence, ReasonCode } from './reasons.js';
 import type { Use } from './resources.js';
+import type { Isolation } from './sandbox.js';
 
 /** Of an event that a person's signal caused: the coordinator numbers it when it is decided on. */
 export const UNNUMBERED = 0;
@@ -276,6 +277,8 @@ export type LandingResult = { outside?: Outside } & (
       behind: number;
       /** What it changed on the branch; the claims when left out. */
       changed?: string[];
+      /** How many verify commands passed, and where they ran; left out where there are none. */
+      verified?: { commands: number; isolation: Isolation };
     }
   | { id: string; kind: 'refused'; code: RefusalCode; text: string }
   | { id: string; kind: 'withdrawn' }

@@ -76,6 +76,14 @@ const endOf = (parts: readonly Part[]): number => {
 const REPOSITORY = /^([A-Za-z0-9][A-Za-z0-9._-]+):(.*)$/s;
 
 /** What a claim says of its repository, and the rest of it. */
+/** What to write instead where somebody who writes a star seems to mean a pattern; undefined when it is one, or has none. */
+export function starProblem(claim: string): string | undefined {
+  const { repository, rest } = splitRepository(claim);
+  if (rest.startsWith(GLOB) || !rest.includes('*')) return undefined;
+  const head = repository === undefined ? '' : `${repository}:`;
+  return `"*" stands for itself here: for a pattern write ${head}${GLOB}${rest}, and [*] in one for a star`;
+}
+
 export function splitRepository(claim: string): { repository?: string; rest: string } {
   const [, repository, rest] = REPOSITORY.exec(claim) ?? [];
   return repository === undefined || rest === undefined ? { rest: claim } : { repository, rest };

@@ -2,6 +2,7 @@
 // use; sentences are filled from the decision's evidence. docs/reasons.md is made from this file (`npm run reasons`).
 
 import { formatDuration } from './durations.js';
+import type { Isolation } from './sandbox.js';
 
 export interface Evidence {
   /** Who stands in the way, or which task or person acted. */
@@ -28,6 +29,9 @@ export interface Evidence {
   arrived?: number;
   size?: number;
   commit?: string;
+  /** How many verify commands passed, and where those ran. */
+  verified?: number;
+  isolation?: Isolation;
   /** Milliseconds that something takes or took. */
   duration?: number;
   /** Milliseconds that something may take. */
@@ -202,7 +206,8 @@ const PEER = {
 
 /** How a task ends by itself. */
 const END = {
-  LANDED: (e) => `as commit ${e.commit?.slice(0, 12)}`,
+  LANDED: (e) =>
+    `as commit ${e.commit?.slice(0, 12)}${e.isolation === 'none' ? '; NOT ISOLATED: its verify commands ran as the worker' : ''}`,
   FINISHED: () => 'it was read-only, so there is nothing to land',
   HANDED_OFF: (e) =>
     `its commits up to ${e.commit?.slice(0, 12)} go on with ${e.holder}: they land with what that makes of them`,

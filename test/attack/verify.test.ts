@@ -156,6 +156,26 @@ describe('code of an agent that its writer runs to verify it', () => {
     expect(await made(`ln -s '${host().outside}' gen`)).toMatchObject({ kind: 'failed' });
   });
 
+  attack('tells what failed: its own output alone, in its order, and what its sandbox lacks', async () => {
+    const said = await verified(
+      'echo first; echo second >&2; for i in 1 2 3; do echo out $i; echo err $i >&2; done; echo last >&2',
+      {
+        role: { verify: ['echo noise; true', 'sh test.sh; exit 3'] },
+      },
+    );
+    expect(said).toBe(
+      'verify `sh test.sh; exit 3`: exit code 3\nfirst\nsecond\nout 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nlast',
+    );
+    const lost = await verified('echo "getaddrinfo EAI_AGAIN registry.example.com" >&2; exit 1', {
+      role: { verify: ['sh test.sh'] },
+    });
+    expect(lost).toContain('exit code 1 (it has no network: see `verifyIn.network` of role dev)\n');
+    const absent = await verified('true', { role: { verifyIn: { sees: ['/nowhere/at/all'] } } });
+    expect(absent).toBe(
+      'verify: its sandbox could not be made: this host has no /nowhere/at/all, which `sees` names',
+    );
+  });
+
   it('is refused where there is no sandbox, with what is missing', async () => {
     if (!host()) return;
     const context = await contextOf('true', { sandboxes: { missing: 'bubblewrap is not installed' } });

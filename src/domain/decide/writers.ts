@@ -62,8 +62,11 @@ function onLanding(state: State, reporter: string, result: LandingResult, now: n
   if (role) role.settledAt = now;
   switch (result.kind) {
     case 'landed': {
-      const evidence = { commit: result.commit };
-      const { commit, changed } = result;
+      const { commit, changed, verified } = result;
+      const evidence: Evidence = {
+        commit,
+        ...(verified ? { verified: verified.commands, isolation: verified.isolation } : {}),
+      };
       const move = {
         repository: task.repository,
         commit,

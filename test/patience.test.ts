@@ -28,22 +28,22 @@ describe('a question is given', () => {
     [
       'seconds while a worker polls as it has for long',
       [poller(`1-5f2e@${here}`, 50), poller(`2@${here}`, 1)],
-      { gone: false, least: 6_000, most: 9_000 },
+      { gone: false, least: 9_000, most: 11_000 },
     ],
     [
       'the time of a take-over while a worker may be a new one',
       [poller(`1@${here}`, 3), poller(`2@${here}`, 20)],
-      { gone: false, least: 11_000, most: 13_000 },
+      { gone: false, least: 20_000, most: 23_000 },
     ],
     [
       'the time of a take-over while a worker elsewhere was just seen, dead or not',
       [poller(`2@${elsewhere}`, 0)],
-      { gone: false, least: 11_000, most: 13_000 },
+      { gone: false, least: 20_000, most: 23_000 },
     ],
     [
       'time when the name does not tell the process',
       [poller('worker-of-ann', 0)],
-      { gone: false, least: 11_000, most: 13_000 },
+      { gone: false, least: 20_000, most: 23_000 },
     ],
   ])('%s', (_name, pollers, { gone, least, most }) => {
     const patience = look(...pollers);

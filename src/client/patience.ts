@@ -23,7 +23,7 @@ const GONE_MS = 70_000;
 /** After a worker's sudden end the next one is asked only when ten seconds have passed. */
 const TAKE_OVER_MS = 12_000;
 /** On a busy machine an answer takes seconds. */
-const SETTLED_MS = 8_000;
+const ANSWER_MS = 10_000;
 /** For the case that the hint is wrong. */
 const IN_CASE_MS = 1_500;
 
@@ -34,7 +34,7 @@ export function patienceWith(pollers: readonly Poller[], runs = isAlive): Patien
   );
   if (live.length === 0) return { ms: IN_CASE_MS, gone: true };
   const settled = live.every(({ seenMsAgo }) => seenMsAgo > TAKE_OVER_MS);
-  return { ms: settled ? SETTLED_MS : TAKE_OVER_MS, gone: false };
+  return { ms: settled ? ANSWER_MS : TAKE_OVER_MS + ANSWER_MS, gone: false };
 }
 
 function hasEndedHere(identity: string, runs: (pid: number) => boolean): boolean {

@@ -29,7 +29,7 @@ export const artifactCommand = (): Command =>
       const { stored, ...omitted } = artifact ?? {};
       if (!stored)
         throw new Refused(
-          `attempt ${attempt} of ${id} has left no artifact: signalbox packet ${id} says more`,
+          `attempt ${attempt} of ${id} has left no artifact: ${packet.role === undefined ? 'it put no file into $SIGNALBOX_RESULT' : 'only tasks without a role leave one'}`,
         );
       const files = await readArtifact(fleet, stored);
       if (options.out !== undefined) await writeArtifact(files, options.out);

@@ -21,7 +21,8 @@ export const issueCommand = (): Command =>
         print(
           options,
           { issue: key, state: options.state, means },
-          () => `issue ${key} is ${options.state}: ${says}`,
+          () =>
+            `issue ${key} is ${options.state}: ${says}${Object.hasOwn(fleet.config.issues, options.state) || options.state === 'open' ? '' : ` (signalbox.yaml says nothing of this state; it knows ${Object.keys(fleet.config.issues).join(', ')})`}`,
         );
       });
     });

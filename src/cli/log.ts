@@ -107,7 +107,7 @@ class TaskOutput {
       found.length > 0
         ? `there is no output of ${this.task}: it has printed nothing yet, or it was removed`
         : seen
-          ? `there is no output of ${this.task}: it has not started`
+          ? `there is no output of ${this.task}: ${this.options.attempt === undefined ? 'it has not started' : `it has no attempt ${this.options.attempt}`}`
           : `no task ${this.task} in fleet ${this.fleet.config.fleet}`,
     );
   }

@@ -17,7 +17,7 @@ import {
 import { Cgroup } from './cgroup.js';
 import { INSIDE_PATH, type Limits, type SandboxHost } from './offer.js';
 import { keyringFilter } from './syscalls.js';
-import { argumentsOf, prefixOf, seenThrough, type View } from './view.js';
+import { argumentsOf, limited, prefixOf, seenThrough, type View } from './view.js';
 
 /** Where and as whom something is run. */
 export interface Place {
@@ -147,7 +147,7 @@ function start(
   const filter = keyringFilter();
   const fds = ['--args', '3', '--json-status-fd', '4', ...(gate ? ['--block-fd', '5'] : [])];
   if (filter) fds.push('--seccomp', '6');
-  const child = spawn(program, [...prefix, ...fds, '--', ...argv], {
+  const child = spawn(program, [...prefix, ...fds, '--', ...limited(place.limits, argv)], {
     cwd: '/',
     // Not more: the first process in the sandbox shows it.
     env: { PATH: process.env.PATH ?? INSIDE_PATH, [MARKER]: marker },
@@ -325,7 +325,13 @@ export function scriptOf(
   const words = [
     ...['env', '-i', `PATH=${process.env.PATH ?? INSIDE_PATH}`, `${MARKER}=${place.marker}`],
     ...prefixOf(host, place),
-    ...['--args', '3', ...(filterFile === undefined ? [] : ['--seccomp', '4']), '--', ...command],
+    ...[
+      '--args',
+      '3',
+      ...(filterFile === undefined ? [] : ['--seccomp', '4']),
+      '--',
+      ...limited(place.limits, command),
+    ],
   ];
   const filter = filterFile === undefined ? '' : `exec 4< ${quoted(filterFile)}\n`;
   return `#!/bin/sh\nexec 3< ${quoted(argsFile)}\n${filter}exec ${words.map(quoted).join(' ')}\n`;

@@ -124,6 +124,13 @@ export function hiddenOf(host: SandboxHost, paths: readonly string[]): string[] 
   return [...new Set(hidden.map((path) => (statSync(path).isDirectory() ? path : dirname(path))))];
 }
 
+/**
+ * A command with what limits it inside: there kernels since 5.14 count the processes of the sandbox alone, and outside all of
+ * the worker's user, who may have more than any sandbox may.
+ */
+export const limited = ({ processes }: Limits, command: readonly string[]): readonly string[] =>
+  processes === undefined ? command : ['prlimit', `--nproc=${processes}:${processes}`, '--', ...command];
+
 /** The command up to and with bwrap; its arguments follow. Every part replaces itself by the next: one process id. */
 export function prefixOf(host: SandboxHost, { uid, hidden, limits }: Start): string[] {
   const show = hidden.flatMap((_, i) => [
@@ -146,7 +153,6 @@ export function prefixOf(host: SandboxHost, { uid, hidden, limits }: Start): str
       : ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups', '--inh-caps=-all', '--']),
     'prlimit',
     '--core=0:0',
-    ...(limits.processes === undefined ? [] : [`--nproc=${limits.processes}:${limits.processes}`]),
     ...(limits.openFiles === undefined ? [] : [`--nofile=${limits.openFiles}:${limits.openFiles}`]),
     ...(limits.fileSize === undefined ? [] : [`--fsize=${limits.fileSize}:${limits.fileSize}`]),
     ...(limits.memory === undefined ? [] : [`--data=${limits.memory}:${limits.memory}`]),

@@ -95,6 +95,20 @@ describe('what an agent takes of its host', () => {
     expect(running).toBeLessThan(processes);
   });
 
+  attack("its processes are counted by themselves, not with all that the worker's user has", async () => {
+    const others = Array.from({ length: 80 }, () => spawn('sleep', ['1000'], { stdio: 'ignore' }));
+    try {
+      const few = { rules: { processes: 64 } };
+      const { exitCode, output } = await host().attack(
+        'for i in 1 2 3 4 5 6 7 8; do sleep 0.2 & done; wait; echo all',
+        few,
+      );
+      expect([exitCode, output]).toEqual([0, 'all\n']);
+    } finally {
+      for (const other of others) other.kill('SIGKILL');
+    }
+  });
+
   attack('memory: a bomb of one process or of many is ended', async () => {
     const eat = `"$NODE" -e 'const all = []; for (let i = 0; i < 60; i++) { all.push(Buffer.alloc(10e6, 1)); } console.log("ate it all")'`;
     const one = await host().attack(`${eat}; echo went on`, { rules: { memory: 300_000_000 } });

@@ -30,6 +30,7 @@ const bench: Bench = {
     const folder = temporaryFolder();
     const { mirror, base } = await bigRepository(folder, FILES);
     const host = sandboxHost();
+    for (const home of ['cold', 'warm']) mkdirSync(join(folder, home), { mode: 0o711 });
     // The first one gives each agent its clone when it is asked to; the other has always made one before.
     const cold = new Sandboxes(host, join(folder, 'cold'), { pool: { most: 0 } });
     const warm = new Sandboxes(host, join(folder, 'warm'), {

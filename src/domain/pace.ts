@@ -4,7 +4,7 @@
 /** Signals a second, from all workers together, that leave the coordinator room to continue as new. */
 const WANTED = 10;
 /** Milliseconds. */
-export const LEAST_GAP = 150;
+export const LEAST_GAP = 50;
 const MOST_GAP = 5_000;
 /** The rate is measured over at least this time, in milliseconds. */
 const WINDOW = 1_000;

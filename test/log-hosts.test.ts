@@ -221,6 +221,8 @@ ${hosts.print('two', 3_000)}; ${hosts.waitFor('end')}`;
   const [task = ''] = await fleet.submit('p', [{ id: 't', prompt }]);
   await fleet.until('the output', () => existsSync(join(fleet.dir, 'printed')));
   await fleet.until('a sign of life', () => hosts.beat(task));
+  // What a worker has not read from the pipe yet dies with it.
+  await fleet.until('all of it to be kept', async () => (await hosts.log(task)).out.includes('one 2999 '));
   await fleet.kill(first, 'SIGKILL');
   const reader = hosts.follow(task, '-f');
   await fleet.until('the silence to be told', () => reader.err().includes('does not answer'));

@@ -29,7 +29,7 @@ export const artifactCommand = (): Command =>
       const { stored, ...omitted } = artifact ?? {};
       if (!stored)
         throw new Refused(
-          `attempt ${attempt} of ${id} has left no artifact: ${packet.role === undefined ? 'it put no file into $SIGNALBOX_RESULT' : 'only tasks without a role leave one'}`,
+          `attempt ${attempt} of ${id} has left no artifact: ${whyNone(id, packet.role, artifact)}`,
         );
       const files = await readArtifact(fleet, stored);
       if (options.out !== undefined) await writeArtifact(files, options.out);
@@ -46,6 +46,11 @@ export const artifactCommand = (): Command =>
         ].join('\n'),
       );
     });
+
+function whyNone(id: string, role: string | undefined, artifact: AttemptRecord['artifact']): string {
+  if (role !== undefined) return 'only tasks without a role leave one';
+  return artifact ? `signalbox packet ${id} says what was left out` : 'it put no file into $SIGNALBOX_RESULT';
+}
 
 /** The attempt that is asked for. */
 function chosen(task: string, attempts: readonly AttemptRecord[], number: string | undefined): AttemptRecord {

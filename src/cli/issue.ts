@@ -18,11 +18,15 @@ export const issueCommand = (): Command =>
         const says = { cancel: 'its tasks are cancelled', hold: 'its tasks hold', go: 'its tasks may go on' }[
           means
         ];
+        const known = Object.keys(fleet.config.issues);
+        const strange =
+          options.state === 'open' || known.includes(options.state)
+            ? ''
+            : ` (signalbox.yaml says nothing of this state; it knows ${known.join(', ')})`;
         print(
           options,
           { issue: key, state: options.state, means },
-          () =>
-            `issue ${key} is ${options.state}: ${says}${Object.hasOwn(fleet.config.issues, options.state) || options.state === 'open' ? '' : ` (signalbox.yaml says nothing of this state; it knows ${Object.keys(fleet.config.issues).join(', ')})`}`,
+          () => `issue ${key} is ${options.state}: ${says}${strange}`,
         );
       });
     });

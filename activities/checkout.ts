@@ -32,15 +32,15 @@ export interface DeployContext {
 export interface Checkout {
   /** Where its files are on the host. Not to be read while a command runs. */
   tree: string;
-  /** For the output of the nth command. */
-  logFile: (n: number) => string;
+  /** Around it, with the logs and the secrets of its commands. */
+  folder: string;
   /** Commands that have run in it. */
   ran: number;
   /** Said of one that failed, should it fail for that. */
   hint?: (said: string) => string | undefined;
   /** What commands are told of the place. */
   env: Record<string, string>;
-  /** Puts secrets where the next command finds them. Gives the variables with their paths. */
+  /** Puts secrets into `secrets` of the folder, where the next command finds them. Gives the variables with their paths. */
   keepSecrets(files: Granted['files']): Promise<Record<string, string>>;
   run(command: CheckedCommand): Promise<ProcessEnd & { refused?: Refusal[]; why?: string }>;
 }
@@ -108,15 +108,10 @@ export async function plainCheckout(context: DeployContext, use: Use): Promise<C
   await mkdir(home);
   return {
     tree,
-    logFile: (n) => join(folder, `output.${n}.log`),
+    folder,
     ran: 0,
     env: { HOME: home },
-    // Written anew for each command: beside the tree, for that is what a command may keep for the next one.
-    keepSecrets: async (files) => {
-      const place = join(folder, 'secrets');
-      await rm(place, { recursive: true, force: true });
-      return await writeSecretFiles(place, files);
-    },
+    keepSecrets: (files) => writeSecretFiles(join(folder, 'secrets'), files),
     run: ({ keys: _, ...command }) => runProcess({ ...command, cwd: tree, marker: folder }),
   };
 }
@@ -152,7 +147,10 @@ export async function runIn(
     throw error;
   });
   if (granted instanceof NoSecret) return `${use} \`${shown}\`: ${granted.message}`;
-  const logFile = checkout.logFile(++checkout.ran);
+  checkout.ran += 1;
+  const logFile = join(checkout.folder, `output.${checkout.ran}.log`);
+  // Written anew for each command: beside the tree, for that is what a command may keep for the next one.
+  await rm(join(checkout.folder, 'secrets'), { recursive: true, force: true });
   const output = outputFile(logFile, granted.redactor);
   const limit = AbortSignal.timeout(timeout);
   const more = {

@@ -2,7 +2,6 @@
 // are the operator's, but they run what agents wrote: so they run in a workstation of their own, as agents do, with what
 // `verifyIn` names and nothing else of the host.
 
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type Checkout,
@@ -66,17 +65,14 @@ async function sandboxedCheckout(sandboxes: Sandboxes, context: DeployContext, u
   const { paths } = station;
   return {
     tree: join(dir, 'clone'),
-    logFile: (n) => join(dir, `output.${n}.log`),
+    folder: dir,
     ran: 0,
     hint: (said) =>
       place.network === 'none' && NO_NETWORK.test(said)
         ? `it has no network: see \`verifyIn.network\` of role ${role}`
         : undefined,
     env: { HOME: paths.home, TMPDIR: paths.tmp, PATH: paths.path },
-    keepSecrets: async (files) => {
-      await rm(join(dir, 'secrets'), { recursive: true, force: true });
-      return await station.keepSecrets(files);
-    },
+    keepSecrets: station.keepSecrets,
     run: async ({ signal, ...command }) => {
       const disk = new DiskWatch([join(dir, 'clone'), join(dir, 'home')], place.disk);
       disk.start();

@@ -10,8 +10,10 @@ const WORKERS_OWN = '/.signalbox/worker';
 const READY = '/.signalbox/ready/';
 
 /** Processes of agents, verify and deploy commands that work below the folder. */
-export const agentsBelow = (dir: string): number[] =>
-  process.platform === 'linux' ? markedBelow(dir, (mark) => !mark.includes(READY)) : namedBelow(dir);
+export const agentsBelow = (dir: string): number[] => below(dir, (mark) => !mark.includes(READY));
+
+const below = (dir: string, counts: (mark: string) => boolean): number[] =>
+  process.platform === 'linux' ? markedBelow(dir, counts) : namedBelow(dir);
 
 function markedBelow(dir: string, counts: (mark: string) => boolean): number[] {
   return readdirSync('/proc')
@@ -40,7 +42,7 @@ function namedBelow(dir: string): number[] {
 
 /** For a worker that could not end its agents itself any more. */
 export async function endAgents(dir: string): Promise<void> {
-  const find = () => (process.platform === 'linux' ? markedBelow(dir, () => true) : namedBelow(dir));
+  const find = () => below(dir, () => true);
   for (let left = find(); left.length > 0; left = find()) {
     for (const pid of left) {
       try {

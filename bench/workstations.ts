@@ -10,6 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import { Mirror } from '../activities/mirror.js';
 import { probeSandbox } from '../activities/sandbox/host.js';
 import type { SandboxHost } from '../activities/sandbox/offer.js';
+import type { StationRules } from '../activities/workstation/sandboxed.js';
 import { git } from '../src/client/git.js';
 
 /** With groups of limits, as a worker has them. Throws what is missing. */
@@ -18,6 +19,17 @@ export function sandboxHost(): SandboxHost {
   if ('missing' in probe) throw new Error(probe.missing);
   return probe.sandbox;
 }
+
+/** Room enough for what benchmarks and tests do. */
+export const ROOMY_RULES: StationRules = {
+  network: 'none',
+  processes: 256,
+  disk: 1 << 30,
+  temporary: 1 << 26,
+  sees: [],
+  reachable: [],
+  readOnly: false,
+};
 
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'signalbox-bench-'));

@@ -28,8 +28,9 @@ import { workstationDir, writeRecord } from '../activities/workstation/record.js
 import { clearGoing, discard, goingDir } from '../activities/workstation/removal.js';
 import { Sandboxes } from '../activities/workstation/sandboxed.js';
 import type { StationOptions, Workstation } from '../activities/workstation/station.js';
+import { ROOMY_RULES } from '../bench/workstations.js';
 import type { Fence } from '../src/domain/fence.js';
-import { ROOMY_RULES, sandboxTest, undoing } from './support/sandbox.js';
+import { sandboxTest, undoing } from './support/sandbox.js';
 
 const ROOMY = 1 << 30;
 

@@ -22,7 +22,8 @@ import { nextUid } from '../activities/sandbox/uids.js';
 import { clearReady, type PoolOptions } from '../activities/workstation/pool.js';
 import { Sandboxes } from '../activities/workstation/sandboxed.js';
 import type { StationOptions, Workstation } from '../activities/workstation/station.js';
-import { ROOMY_RULES, sandboxTest, undoing } from './support/sandbox.js';
+import { ROOMY_RULES } from '../bench/workstations.js';
+import { sandboxTest, undoing } from './support/sandbox.js';
 
 const EAGER: Partial<PoolOptions> = { afterMs: 0, worthMs: 0 };
 

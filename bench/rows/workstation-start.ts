@@ -5,23 +5,13 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { Sandboxes, type StationRules } from '../../activities/workstation/sandboxed.js';
+import { Sandboxes } from '../../activities/workstation/sandboxed.js';
 import { git } from '../../src/client/git.js';
 import { type Bench, type Row, spreadOf } from '../bench.js';
-import { bigRepository, sandboxHost, temporaryFolder } from '../workstations.js';
+import { bigRepository, ROOMY_RULES, sandboxHost, temporaryFolder } from '../workstations.js';
 
 const REPEATS = 7;
 const FILES = 20_000;
-
-const RULES: StationRules = {
-  network: 'none',
-  processes: 256,
-  disk: 1 << 30,
-  temporary: 1 << 26,
-  sees: [],
-  reachable: [],
-  readOnly: false,
-};
 
 const bench: Bench = {
   name: 'workstation-start',
@@ -51,7 +41,7 @@ const bench: Bench = {
         },
       });
       const began = performance.timeOrigin + performance.now();
-      const made = await sandboxes.make(dir, RULES, options);
+      const made = await sandboxes.make(dir, ROOMY_RULES, options);
       const end = await made.run({
         command: ['date', '+%s%N'],
         env: { PATH: made.paths.path },

@@ -4,7 +4,6 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, test } from 'vitest';
-import type { StationRules } from '../../activities/workstation/sandboxed.js';
 import { whyNoSandbox } from '../../worker/isolation.js';
 
 const missing = whyNoSandbox();
@@ -13,17 +12,6 @@ export function sandboxTest(name: string, body: () => Promise<void>): void {
   if (missing === undefined) test(name, body);
   else test.skip(`${name} (no sandbox here: ${missing})`, body);
 }
-
-/** Room enough for what tests do. */
-export const ROOMY_RULES: StationRules = {
-  network: 'none',
-  processes: 256,
-  disk: 1 << 30,
-  temporary: 1 << 26,
-  sees: [],
-  reachable: [],
-  readOnly: false,
-};
 
 /** After each test what it has to undo, the last first; folders of fleets, which agents may enter, are removed. */
 export function undoing(under: string): { undo: (() => unknown)[]; newHome: () => string } {
